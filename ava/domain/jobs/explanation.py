@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ava.domain import ids
@@ -31,7 +31,7 @@ class JobFiring:
     local_time: datetime
     timezone: str
     #: The earlier job of the same schedule that it waits for.
-    waits_for: str | None
+    waits_for: str | None = field(metadata={"prefix": "job"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from ava.domain import ids
 from ava.domain.events import awaited
 from ava.domain.events.event import InboundEvent
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.events.events import COLUMNS, event_of, event_uuid
 from ava.store.jobs.wake_queue import EventWakes, WaitPosition
@@ -99,14 +100,24 @@ class EventWait:
     taken: Collection[str]
 
 
+_ROWS = RecordRows(
+    EventWait,
+    "k",
+    columns={
+        "job_created_at": "j.created_at",
+        "has_ended": "j.id IS NULL OR j.completed_at IS NOT NULL",
+        "taken": """ARRAY(
+            SELECT o.event_id::text FROM job_journal AS o
+            WHERE o.tenant_id = %(tenant_id)s AND o.job_id = k.job_id AND o.kind = 'event'
+                AND o.event_id = ANY(%(event_ids)s::uuid[]))""",
+    },
+    readers={"taken": lambda uuids: {ids.encode("evt", uuid) for uuid in uuids}},
+    without=("position",),
+)
 # Waits of one job with one key stay together. Each range has one lower bound, because with two PostgreSQL may start
 # reading at the lower one.
 _WAITS = Statement(f"""
-SELECT k.match_key::text, k.job_id::text, k.name, k.value::text, j.created_at,
-    j.id IS NULL OR j.completed_at IS NOT NULL, ARRAY(
-        SELECT o.event_id::text FROM job_journal AS o
-        WHERE o.tenant_id = %(tenant_id)s AND o.job_id = k.job_id AND o.kind = 'event'
-            AND o.event_id = ANY(%(event_ids)s::uuid[]))
+SELECT {_ROWS.columns}, k.match_key::text, k.job_id::text
 FROM (
     SELECT w.* FROM unnest(%(after_keys)s::uuid[], %(after_ids)s::uuid[], %(last_keys)s::uuid[])
         AS r (after_key, after_id, last_key)
@@ -135,15 +146,8 @@ def waits(
         "limit": limit,
     }
     return [
-        EventWait(
-            position=WaitPosition(key=UUID(key), job_uuid=uuid),
-            name=name,
-            value_json=value_json,
-            job_created_at=created_at,
-            has_ended=has_ended,
-            taken={ids.encode("evt", each) for each in taken},
-        )
-        for key, uuid, name, value_json, created_at, has_ended, taken in connection.exec_driver_sql(_WAITS, given)
+        _ROWS.read(row, position=WaitPosition(key=UUID(row[-2]), job_uuid=row[-1]))
+        for row in connection.exec_driver_sql(_WAITS, given)
     ]
 
 

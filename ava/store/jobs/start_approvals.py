@@ -56,16 +56,7 @@ def lock_unasked(connection: Connection, jobs: Sequence[tuple[str, str]]) -> lis
     connection.exec_driver_sql(_LOCK, given)
     return [
         UnaskedJob(
-            wait=EndedWait(
-                tenant_id=tenant_id,
-                uuid=uuid,
-                run_no=run_no,
-                verdict=WaitVerdict.START,
-                has_template=False,
-                unmet_uuid=None,
-                unmet_name=None,
-                unmet_status=None,
-            ),
+            wait=EndedWait(tenant_id=tenant_id, uuid=uuid, run_no=run_no, verdict=WaitVerdict.START),
             worker_id=worker_id,
             input_json=input_json,
             identities=identities,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
@@ -13,6 +12,7 @@ from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement, text_array
 from ava.store.partitions import rows_to_delete
 
@@ -125,9 +125,12 @@ WHERE (%(action)s::text IS NULL OR action = %(action)s) AND (%(actor_id)s::text 
     AND (%(label)s::text IS NULL OR label = %(label)s) AND (%(target)s::text IS NULL OR target = %(target)s)"""
 
 
+_ROWS = RecordRows(AuditEntry, "newest", without=("actor",))
+
+
 def _page(*leading: str) -> Statement:
     return Statement(
-        f"SELECT id::text, changes::text, {_COLUMNS} FROM {_search(*leading)} ORDER BY id DESC LIMIT %(limit)s"
+        f"SELECT {_ROWS.columns}, actor_id, via, label FROM {_search(*leading)} ORDER BY id DESC LIMIT %(limit)s"
     )
 
 
@@ -164,16 +167,11 @@ def page(
     """
     page, count = _statements(audit_filter)
     part = _filter_parameters(tenant_id, audit_filter, bounds.after_id) | {"limit": bounds.limit}
-    found = [_entry(*row) for row in connection.exec_driver_sql(page, part)]
+    found = [
+        _ROWS.read(row, actor=Actor.of_columns(*row[_ROWS.count :])) for row in connection.exec_driver_sql(page, part)
+    ]
     every = _filter_parameters(tenant_id, audit_filter, None) | {"limit": MAX_IN_TOTAL}
     return found, int(connection.exec_driver_sql(count, every).scalar_one())
-
-
-def _entry(uuid: str, changes: str | None, *row: Any) -> AuditEntry:
-    values = dict(zip(_VALUES, row, strict=False))
-    return AuditEntry(
-        id=ids.encode("aud", uuid), changes_json=changes, actor=Actor.of_columns(*row[len(_VALUES) :]), **values
-    )
 
 
 def _filter_parameters(tenant_id: str, audit_filter: AuditFilter, before_id: str | None) -> dict[str, object]:

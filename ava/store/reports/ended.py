@@ -17,6 +17,7 @@ from ava.domain.error_group import FailedJob, error_id
 from ava.domain.jobs.run_outcome import SystemCancel
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import READY_AT
@@ -74,24 +75,15 @@ class Progress:
 _LAST = Statement("""
 SELECT clock_timestamp(), (SELECT CASE WHEN is_called THEN last_value ELSE last_value - 1 END FROM job_ends)
 """)
+_PROGRESS_ROWS = RecordRows(Progress, "p")
 # The row stays locked until the transaction ends, so two dispatchers never count a job twice. The lock assigns an id.
-_LOCK = Statement("""
-SELECT counted_to, counted_until, high_water_no, high_water_before, high_water_at FROM count_progress FOR UPDATE
-""")
+_LOCK = Statement(f"SELECT {_PROGRESS_ROWS.columns} FROM count_progress AS p FOR UPDATE")
 
 
 def lock(connection: Connection) -> tuple[Progress, int, datetime]:
     """Lock the progress at the start of a transaction. Returns the progress, the last assigned number, and the time."""
     now, last_no = connection.exec_driver_sql(_LAST).one()
-    counted_to, counted_until, high_water_no, high_water_before, high_water_at = connection.exec_driver_sql(_LOCK).one()
-    progress = Progress(
-        counted_to=counted_to,
-        counted_until=counted_until,
-        high_water_no=high_water_no,
-        high_water_before=high_water_before,
-        high_water_at=high_water_at,
-    )
-    return progress, last_no, now
+    return _PROGRESS_ROWS.read(connection.exec_driver_sql(_LOCK).one()), last_no, now
 
 
 # Snapshots include transactions in other databases of the server, which end no jobs of this one. A snapshot's `xmax`
@@ -165,14 +157,7 @@ def count(connection: Connection, before: Progress, after: Progress) -> Failed:
     """Count the jobs between two progresses, and store the second. Returns the failed jobs."""
     if before == after:
         return Failed()
-    parameters = {
-        "after": before.counted_to,
-        "to": after.counted_to,
-        "counted_until": after.counted_until,
-        "high_water_no": after.high_water_no,
-        "high_water_before": after.high_water_before,
-        "high_water_at": after.high_water_at,
-    }
+    parameters = parameters_of(Progress, after) | {"after": before.counted_to, "to": after.counted_to}
     if before.counted_to == after.counted_to:
         connection.exec_driver_sql(_MOVE, parameters)
         return Failed()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ava.domain.jobs import priority
 from ava.domain.jobs.wait_reasons import KNOWN, PARKED, WaitsFor
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import IN_ORDER, WAITING_WINDOWS, Statement
 from ava.store.fleet.nodes import IS_LIVE
 from ava.store.jobs.transitions.rules import IS_PARKED, IS_WAITING, READY_AT, is_paused_queue
@@ -215,26 +216,23 @@ class RunningCount:
     longest_seconds: float
 
 
-_RUNNING_JOBS = Statement("""
-SELECT worker_id, tenant_id, priority, count(*), count(cancel_requested_at),
-    extract(epoch FROM now() - min(started_at))
-FROM jobs WHERE status = 'running' GROUP BY 1, 2, 3
+_RUNNING_ROWS = RecordRows(
+    RunningCount,
+    "j",
+    columns={
+        "jobs": "count(*)",
+        "cancelling": "count(j.cancel_requested_at)",
+        "longest_seconds": "greatest(0, extract(epoch FROM now() - min(j.started_at)))::float8",
+    },
+)
+_RUNNING_JOBS = Statement(f"""
+SELECT {_RUNNING_ROWS.columns} FROM jobs AS j WHERE j.status = 'running' GROUP BY 1, 2, 3
 """)
 
 
 def running_jobs(connection: Connection) -> list[RunningCount]:
     """Return all running jobs in groups. There are at most as many as processes."""
-    return [
-        RunningCount(
-            worker_id=worker_id,
-            tenant_id=tenant_id,
-            priority=priority,
-            jobs=jobs,
-            cancelling=cancelling,
-            longest_seconds=max(0.0, float(seconds)),
-        )
-        for worker_id, tenant_id, priority, jobs, cancelling, seconds in connection.exec_driver_sql(_RUNNING_JOBS)
-    ]
+    return [_RUNNING_ROWS.read(row) for row in connection.exec_driver_sql(_RUNNING_JOBS)]
 
 
 _ENDED_RECENTLY = Statement("""
@@ -264,28 +262,26 @@ class NodeCount:
     memory_bytes: int
 
 
-_NODE_COUNTS = Statement("""
-SELECT CASE WHEN seen_at > now() - %(dead_after)s * interval '1 second' THEN 'live' ELSE 'silent' END, version,
-    count(*), sum(processes), sum(busy), coalesce(sum(memory_bytes), 0)
-FROM nodes WHERE stopped_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
+_NODE_ROWS = RecordRows(
+    NodeCount,
+    "n",
+    columns={
+        "state": f"CASE WHEN {IS_LIVE} THEN 'live' ELSE 'silent' END",
+        "nodes": "count(*)",
+        "processes": "sum(n.processes)",
+        "busy": "sum(n.busy)",
+        "memory_bytes": "coalesce(sum(n.memory_bytes), 0)::bigint",
+    },
+)
+_NODE_COUNTS = Statement(f"""
+SELECT {_NODE_ROWS.columns} FROM nodes AS n WHERE n.stopped_at IS NULL GROUP BY 1, 2 ORDER BY 1, 2
 """)
 
 
 def node_counts(connection: Connection, *, dead_after_seconds: float) -> list[NodeCount]:
     """Return the sums over nodes that were not shut down."""
-    return [
-        NodeCount(
-            state=state,
-            version=version,
-            nodes=nodes,
-            processes=int(processes),
-            busy=int(busy),
-            memory_bytes=int(memory_bytes),
-        )
-        for state, version, nodes, processes, busy, memory_bytes in connection.exec_driver_sql(
-            _NODE_COUNTS, {"dead_after": dead_after_seconds}
-        )
-    ]
+    found = connection.exec_driver_sql(_NODE_COUNTS, {"dead_after": dead_after_seconds})
+    return [_NODE_ROWS.read(row) for row in found]
 
 
 _REFUSED_QUEUES = Statement(f"""

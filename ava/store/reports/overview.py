@@ -12,6 +12,7 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.job import Trigger
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import IS_SCHEDULED
@@ -229,33 +230,36 @@ def _latency(connection: Connection, tenant_id: str, now: datetime) -> Latency:
     )
 
 
-_FAILED = Statement("""
-SELECT j.id::text, j.worker_id, j.error, j.completed_at FROM jobs AS j
+_FAILURE_ROWS = RecordRows(Failure, "j")
+_FAILED = Statement(f"""
+SELECT {_FAILURE_ROWS.columns} FROM jobs AS j
 WHERE j.tenant_id = %(tenant_id)s AND j.status = 'failed' ORDER BY j.completed_at DESC, j.id DESC LIMIT %(limit)s
 """)
 
 
 def _failures(connection: Connection, tenant_id: str) -> list[Failure]:
     found = connection.exec_driver_sql(_FAILED, {"tenant_id": tenant_id, "limit": _FAILURES})
-    return [
-        Failure(id=ids.encode("job", uuid), worker_id=worker_id, error=error, completed_at=completed_at)
-        for uuid, worker_id, error, completed_at in found
-    ]
+    return [_FAILURE_ROWS.read(row) for row in found]
 
 
 def _rounded(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else max(0.0, round(float(milliseconds), 1))
 
 
-_MINUTES = Statement("""
-SELECT m.minute, p.counted_until,
-    coalesce(sum(c.jobs) FILTER (WHERE c.status = 'completed'), 0),
-    coalesce(sum(c.jobs) FILTER (WHERE c.status = 'failed'), 0),
-    coalesce(sum(c.jobs) FILTER (WHERE c.status = 'cancelled'), 0)
+_MINUTE_ROWS = RecordRows(
+    Minute,
+    "m",
+    columns={
+        each: f"coalesce(sum(c.jobs) FILTER (WHERE c.status = '{each}'), 0)::bigint"
+        for each in ("completed", "failed", "cancelled")
+    },
+)
+_MINUTES = Statement(f"""
+SELECT {_MINUTE_ROWS.columns}, p.counted_until
 FROM count_progress AS p
 CROSS JOIN generate_series(%(first)s::timestamptz, %(last)s::timestamptz, interval '1 minute') AS m (minute)
 LEFT JOIN job_minutes AS c ON c.tenant_id = %(tenant_id)s AND c.minute = m.minute
-GROUP BY 1, 2 ORDER BY 1
+GROUP BY m.minute, p.counted_until ORDER BY 1
 """)
 
 
@@ -263,11 +267,7 @@ def _minutes(connection: Connection, tenant_id: str, now: datetime) -> tuple[lis
     last = now.replace(second=0, microsecond=0)
     parameters = {"tenant_id": tenant_id, "last": last, "first": last - _WINDOW + timedelta(minutes=1)}
     found = list(connection.exec_driver_sql(_MINUTES, parameters))
-    minutes = [
-        Minute(minute=minute, completed=int(completed), failed=int(failed), cancelled=int(cancelled))
-        for minute, _, completed, failed, cancelled in found
-    ]
-    return minutes, found[0][1]
+    return [_MINUTE_ROWS.read(row) for row in found], found[0][-1]
 
 
 def _parameters(tenant_id: str) -> dict[str, object]:

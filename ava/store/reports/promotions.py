@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
 _MAX_COUNTED = 100_000
@@ -100,22 +100,22 @@ class Promotion:
     )
 
 
-_LATEST = Statement("""
-SELECT timeline, seen_at, running, is_lossy FROM promotions
+_ROWS = RecordRows(Promotion, "p")
+_LATEST = Statement(f"""
+SELECT {_ROWS.columns} FROM promotions AS p
 WHERE running IS NOT NULL AND seen_at > now() - %(days)s * interval '1 day'
 ORDER BY timeline DESC LIMIT 1
 """)
 
 
 def latest(connection: Connection, *, days: float) -> Promotion | None:
-    row = connection.exec_driver_sql(_LATEST, {"days": days}).first()
-    return None if row is None else _promotion(row)
+    return _ROWS.first(connection.exec_driver_sql(_LATEST, {"days": days}))
 
 
 #: Above each timeline.
 _AFTER_ALL = 2**32
-_PAGE = Statement("""
-SELECT timeline, seen_at, running, is_lossy FROM promotions
+_PAGE = Statement(f"""
+SELECT {_ROWS.columns} FROM promotions AS p
 WHERE running IS NOT NULL AND timeline < %(before)s ORDER BY timeline DESC LIMIT %(limit)s OFFSET %(offset)s
 """)
 
@@ -123,11 +123,7 @@ WHERE running IS NOT NULL AND timeline < %(before)s ORDER BY timeline DESC LIMIT
 def page(connection: Connection, *, before: int | None, limit: int, offset: int) -> list[Promotion]:
     """Return promotions before a timeline, latest first; None: from the latest on."""
     given = {"before": _AFTER_ALL if before is None else before, "limit": limit, "offset": offset}
-    return [_promotion(row) for row in connection.exec_driver_sql(_PAGE, given)]
-
-
-def _promotion(row: Any) -> Promotion:
-    return Promotion(timeline=row.timeline, seen_at=row.seen_at, running=row.running, is_lossy=row.is_lossy)
+    return [_ROWS.read(row) for row in connection.exec_driver_sql(_PAGE, given)]
 
 
 _COUNTS = Statement("""

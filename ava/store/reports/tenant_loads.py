@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ava.domain.counts import MAX_COUNTED_OF_TENANT, MAX_IN_TOTAL, PageBounds
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.jobs.transitions.rules import IS_SCHEDULED
 
@@ -61,10 +62,20 @@ _TENANTS = """tenants (tenant_id, number) AS (
         t.number + 1
     FROM tenants AS t WHERE t.tenant_id IS NOT NULL AND t.number < %(limit)s
 )"""
+_ROWS = RecordRows(
+    TenantLoad,
+    "e",
+    columns={
+        "tenant_id": "t.tenant_id",
+        "waiting": "q.waiting",
+        "scheduled": "q.scheduled",
+        "running": "r.running",
+        "share": "e.run_seconds / nullif(whole.run_seconds, 0)",
+    },
+)
 _READ = Statement(f"""
 WITH RECURSIVE {_TENANTS}
-SELECT t.tenant_id, q.waiting, q.scheduled, r.running, e.completed, e.failed, e.cancelled,
-    e.run_seconds / nullif(whole.run_seconds, 0) AS share
+SELECT {_ROWS.columns}
 FROM tenants AS t
 CROSS JOIN LATERAL (SELECT count(*) FILTER (WHERE c.is_scheduled IS NOT TRUE) AS waiting,
         count(*) FILTER (WHERE c.is_scheduled) AS scheduled FROM (
@@ -74,9 +85,9 @@ CROSS JOIN LATERAL (SELECT count(*) AS running FROM (
     SELECT 1 FROM jobs AS j WHERE j.tenant_id = t.tenant_id AND j.status = 'running'
     LIMIT {MAX_COUNTED_OF_TENANT}) AS c) AS r
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(m.jobs) FILTER (WHERE m.status = 'completed'), 0) AS completed,
-        coalesce(sum(m.jobs) FILTER (WHERE m.status = 'failed'), 0) AS failed,
-        coalesce(sum(m.jobs) FILTER (WHERE m.status = 'cancelled'), 0) AS cancelled,
+    SELECT coalesce(sum(m.jobs) FILTER (WHERE m.status = 'completed'), 0)::bigint AS completed,
+        coalesce(sum(m.jobs) FILTER (WHERE m.status = 'failed'), 0)::bigint AS failed,
+        coalesce(sum(m.jobs) FILTER (WHERE m.status = 'cancelled'), 0)::bigint AS cancelled,
         coalesce(sum(m.run_seconds), 0) AS run_seconds
     FROM job_minutes AS m WHERE m.tenant_id = t.tenant_id AND m.minute > now() - interval '1 hour') AS e
 CROSS JOIN (
@@ -118,19 +129,7 @@ def read(connection: Connection, *, bounds: PageBounds) -> TenantLoads:
 def _scan(connection: Connection, *, after: str) -> list[TenantLoad]:
     """Return the next tenants by id."""
     rows = connection.exec_driver_sql(_READ, {"after": after, "limit": _TENANTS_PER_STATEMENT})
-    return [
-        TenantLoad(
-            tenant_id=tenant_id,
-            waiting=waiting,
-            scheduled=scheduled,
-            running=running,
-            completed=int(completed),
-            failed=int(failed),
-            cancelled=int(cancelled),
-            share=share,
-        )
-        for tenant_id, waiting, scheduled, running, completed, failed, cancelled, share in rows
-    ]
+    return [_ROWS.read(row) for row in rows]
 
 
 #: Waiting jobs per tenant, queue and priority.

@@ -8,7 +8,9 @@ from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.wait_reasons import SUSPENDED
 from ava.domain.limits.rates import Rate
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
+from ava.store.fleet import worker_settings
 from ava.store.fleet.workers import IS_VISIBLE
 from ava.store.jobs.transitions.rules import IS_WAITING
 
@@ -124,9 +126,20 @@ class WorkerLimitUse:
 
 
 _IS_LIMITED = f"(w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL) AND {IS_VISIBLE}"
+_ROWS = RecordRows(
+    WorkerLimitUse,
+    "w",
+    columns={
+        "worker_id": "w.id",
+        "rate": worker_settings.rate("w"),
+        "running": "running.jobs",
+        "waiting": "queued.waiting",
+        "waiting_is_exact": f"queued.jobs <= {MAX_COUNTED}",
+    },
+    readers={"rate": worker_settings.read_rate},
+)
 _PAGE = Statement(f"""
-SELECT w.id, w.max_running, w.max_running_per, w.rate_jobs, w.rate_seconds, w.rate_per, running.jobs, queued.waiting,
-    queued.jobs <= {MAX_COUNTED}
+SELECT {_ROWS.columns}
 FROM workers AS w
 CROSS JOIN LATERAL (SELECT count(*) AS jobs FROM (
     SELECT FROM jobs AS j WHERE j.tenant_id = %(tenant_id)s AND j.worker_id = w.id AND j.status = 'running'
@@ -147,19 +160,6 @@ def worker_limits_page(
 ) -> tuple[list[WorkerLimitUse], int]:
     """Return workers with a limit that a tenant may run, by id, and their number, counted up to `MAX_IN_TOTAL`."""
     given: dict[str, object] = {"tenant_id": tenant_id, "after": bounds.after_id or ""}
-    found = [
-        WorkerLimitUse(
-            worker_id=id_,
-            max_running=max_running,
-            max_running_per=max_running_per,
-            rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
-            rate_per=rate_per,
-            running=running,
-            waiting=waiting,
-            waiting_is_exact=is_exact,
-        )
-        for id_, max_running, max_running_per, rate_jobs, rate_seconds, rate_per, running, waiting, is_exact in (
-            connection.exec_driver_sql(_PAGE, given | {"limit": bounds.limit, "offset": bounds.offset})
-        )
-    ]
+    page = given | {"limit": bounds.limit, "offset": bounds.offset}
+    found = [_ROWS.read(row) for row in connection.exec_driver_sql(_PAGE, page)]
     return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())

@@ -12,11 +12,11 @@ from typing import Any
 
 from ava.domain.access.actor import SYSTEM
 from ava.domain.jobs import run_outcome
-from ava.domain.jobs.job import Job, Status
+from ava.domain.jobs.job import Job
 from ava.domain.schedules.firing import DecidedTime, DueSchedule, FiringDecision, RunnableWorker
 from ava.domain.schedules.schedule_record import Schedule
-from ava.domain.worker import WorkerStatus
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs.transitions import cancel
@@ -39,14 +39,29 @@ def are_due(connection: Connection, *, now: Timestamp = None) -> bool:
     return bool(connection.exec_driver_sql(_ARE_DUE, {"now": now}).scalar_one())
 
 
+_ROWS = RecordRows(
+    DueSchedule,
+    "s",
+    columns={
+        "last_uuid": "last.id::text",
+        "last_status": "last.status",
+        "has_waiting": """coalesce(
+            newest.status = 'queued' AND newest.waits_for = 'jobs' AND newest.run_no = 0, false)""",
+    },
+    without=("schedule", "worker"),
+)
+_WORKER_ROWS = RecordRows(
+    RunnableWorker,
+    "w",
+    columns={"status": worker_settings.STATUS, "schema_version": "w.input_schema_version"},
+    without=("input_fault",),
+)
 # The last job is only read for schedules with an overlap policy that needs it. If it ended while it waited for an
 # earlier job, by a cancel or its deadline, the earlier one is the last that may still run. If it ran, the earlier one
 # had ended before.
 _DUE = f"""
-SELECT {SCHEDULE_COLUMNS}, coalesce(%(now)s::timestamptz, now()), s.may_be_urgent, w.id IS NOT NULL,
-       {worker_settings.STATUS}, w.input_schema_version, last.id::text,
-       last.status, s.gone, w.expires_in_seconds,
-       coalesce(newest.status = 'queued' AND newest.waits_for = 'jobs' AND newest.run_no = 0, false)
+SELECT {SCHEDULE_COLUMNS}, {_ROWS.columns}, {_WORKER_ROWS.columns}, w.id IS NOT NULL,
+    coalesce(%(now)s::timestamptz, now())
 FROM schedules AS s
 LEFT JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
 {worker_settings.joined("s.tenant_id")}
@@ -94,33 +109,10 @@ def read_locked(connection: Connection, *, tenant_id: str, schedule_id: str) -> 
 
 
 def _due(row: Any) -> tuple[DueSchedule, datetime]:
-    (
-        now,
-        may_be_urgent,
-        has_worker,
-        worker_status,
-        schema_version,
-        last_uuid,
-        last_status,
-        gone,
-        expires_in_seconds,
-        has_waiting,
-    ) = row[definitions.COLUMNS :]
-    worker = None
-    if has_worker:
-        worker = RunnableWorker(
-            status=WorkerStatus(worker_status), schema_version=schema_version, expires_in_seconds=expires_in_seconds
-        )
-    due = DueSchedule(
-        schedule=definitions.read_schedule(row),
-        worker=worker,
-        last_uuid=last_uuid,
-        last_status=None if last_status is None else Status(last_status),
-        has_waiting=has_waiting,
-        gone=gone,
-        may_be_urgent=may_be_urgent,
-    )
-    return due, now
+    rest = row[definitions.COLUMNS :]
+    has_worker, now = rest[-2:]
+    worker = _WORKER_ROWS.read(rest[_ROWS.count :]) if has_worker else None
+    return _ROWS.read(rest, schedule=definitions.read_schedule(row), worker=worker), now
 
 
 _RESERVE = Statement("""

@@ -5,18 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.explanation import JobFiring
 from ava.domain.jobs.job import Job
-from ava.domain.schedules.firing import Firing, Outcome, firing_position
+from ava.domain.schedules.firing import Firing, firing_position
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows as job_rows
 from ava.store.schedules.definitions import schedule_uuid
 
-_PAGE = Statement("""
-SELECT f.slot, f.fold, f.at, f.outcome, f.reason, f.job_id::text
+_ROWS = RecordRows(Firing, "f", without=("local_time",))
+_PAGE = Statement(f"""
+SELECT {_ROWS.columns}, f.slot, f.fold
 FROM schedule_firings AS f JOIN schedules AS s ON s.tenant_id = f.tenant_id AND s.id = f.schedule_id
 WHERE f.tenant_id = %(tenant_id)s AND f.schedule_id = %(schedule_id)s::uuid
     AND (f.at, f.slot, f.fold) < (%(at)s::timestamptz, %(slot)s::timestamp, %(fold)s::smallint)
@@ -37,19 +38,11 @@ def page(connection: Connection, *, tenant_id: str, schedule_id: str, bounds: Pa
         "limit": bounds.limit,
         "offset": bounds.offset,
     }
-    found = [_firing(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
+    found = [
+        _ROWS.read(row, local_time=row[-2].replace(fold=row[-1]))
+        for row in connection.exec_driver_sql(_PAGE, parameters)
+    ]
     return found, int(connection.exec_driver_sql(_COUNT, given | {"limit": MAX_IN_TOTAL}).scalar_one())
-
-
-def _firing(row: Any) -> Firing:
-    local_time, fold, at, outcome, reason, job_id = row
-    return Firing(
-        local_time=local_time.replace(fold=fold),
-        at=at,
-        outcome=Outcome(outcome),
-        reason=reason,
-        job_id=None if job_id is None else ids.encode("job", job_id),
-    )
 
 
 _COUNT = Statement("""
@@ -61,9 +54,10 @@ SELECT count(*) FROM (
 """)
 
 
+_JOB_ROWS = RecordRows(JobFiring, "f", columns={"local_time": "f.slot", "waits_for": "e.after_id::text"})
 # The schedule may be deleted; its firings stay until retention.
-_FIRING_OF = Statement("""
-SELECT f.slot, f.timezone, e.after_id::text
+_FIRING_OF = Statement(f"""
+SELECT {_JOB_ROWS.columns}
 FROM schedule_firings AS f
 LEFT JOIN jobs AS j ON j.tenant_id = f.tenant_id AND j.id = f.job_id AND j.waits_for = 'jobs' AND j.run_no = 0
 LEFT JOIN job_edges AS e ON e.tenant_id = j.tenant_id AND e.job_id = j.id AND e.run_no = 0
@@ -82,13 +76,7 @@ def firing_of(connection: Connection, job: Job) -> JobFiring | None:
         "at": job.scheduled_at,
         "job_id": job_rows.job_uuid(job.id),
     }
-    row = connection.exec_driver_sql(_FIRING_OF, parameters).first()
-    if row is None:
-        return None
-    local_time, timezone, waits_for = row
-    return JobFiring(
-        local_time=local_time, timezone=timezone, waits_for=None if waits_for is None else ids.encode("job", waits_for)
-    )
+    return _JOB_ROWS.first(connection.exec_driver_sql(_FIRING_OF, parameters))
 
 
 _DELETE_OLD = Statement("""

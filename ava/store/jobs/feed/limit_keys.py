@@ -10,10 +10,11 @@ from ava.domain.limits.rates import Rate
 from ava.domain.worker import PULL_QUEUE
 from ava.store.engine.database import Connection, DedicatedConnection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import PLAN_SECONDS
 from ava.store.engine.transactions import open_transaction
-from ava.store.fleet import nodes, workers
-from ava.store.jobs.feed.permit_waits import LimitedJob
+from ava.store.fleet import nodes, worker_settings, workers
+from ava.store.jobs.feed.permit_waits import JOB_ROWS, LimitedJob
 from ava.store.jobs.transitions.permits import LOCK
 from ava.store.jobs.transitions.rules import is_served_worker
 
@@ -42,13 +43,25 @@ class KeyState:
         return 1_000_000 if self.max_running is None else self.max_running - self.taken
 
 
+_ROWS = RecordRows(
+    KeyState,
+    "permits",
+    columns={
+        "key": "k.key",
+        "priority": "head.priority",
+        "tenant_id": "head.tenant_id",
+        "max_running": "w.max_running",
+        "rate": worker_settings.rate("w"),
+        "is_of_several_tenants": "last.tenant_id <> head.tenant_id",
+        "next_jobs": "next.jobs",
+    },
+    readers={"rate": worker_settings.read_rate, "next_jobs": lambda jobs: [JOB_ROWS.read(job) for job in jobs]},
+)
 # Leaves out keys if no live node of the queue serves the worker, or if the queue is paused: their jobs would return.
 # The ORDER BYs match `jobs_waiting_for_permit` and `jobs_admitted`, because of `IN_ORDER`. `head` is the key's first
 # waiting job, `last` the last tenant with the same priority, `permits` counts the permits in use.
 _STATES = f"""
-SELECT k.key, head.priority, head.tenant_id, w.max_running, w.rate_jobs, w.rate_seconds,
-       last.tenant_id <> head.tenant_id AS is_of_several, permits.taken, permits.unstarted, permits.least_urgent,
-       next.jobs
+SELECT {_ROWS.columns}
 FROM unnest(%(keys)s::text[]) AS k (key)
 CROSS JOIN LATERAL (
     SELECT j.worker_id, j.priority, j.tenant_id FROM jobs AS j
@@ -70,14 +83,13 @@ CROSS JOIN LATERAL (
         ORDER BY a.limit_key, a.status, a.priority, a.id) AS admitted
 ) AS permits
 CROSS JOIN LATERAL (
-    SELECT coalesce(json_agg(json_build_array(id::text, worker_id, queue, rate_key)), '[]') AS jobs
-    FROM (
-        SELECT j.id, j.worker_id, j.queue, j.rate_key FROM jobs AS j
+    SELECT coalesce(json_agg(json_build_array({JOB_ROWS.columns})), '[]') AS jobs FROM (
+        SELECT j.id, j.tenant_id, j.worker_id, j.queue, j.priority, j.limit_key, j.rate_key FROM jobs AS j
         WHERE j.limit_key = k.key AND j.priority = head.priority AND j.tenant_id = head.tenant_id
             AND j.status = 'queued' AND j.waits_for = 'permit'
         ORDER BY j.limit_key, j.priority, j.tenant_id, j.id
         LIMIT CASE WHEN w.rate_jobs IS NULL AND last.tenant_id = head.tenant_id
-                   THEN greatest(0, least(w.max_running - permits.taken, %(max_next)s)) ELSE 0 END) AS first
+                   THEN greatest(0, least(w.max_running - permits.taken, %(max_next)s)) ELSE 0 END) AS j
 ) AS next
 WHERE NOT EXISTS (SELECT FROM queues AS p WHERE p.queue = w.queue AND p.paused_at IS NOT NULL)
     AND ({is_served_worker("head.tenant_id")} OR w.queue <> '{PULL_QUEUE}'
@@ -100,42 +112,4 @@ def locked_key_states(
         "max_next": max_next,
     }
     with open_transaction(connections, LOCK, _KEY_STATES, parameters) as (connection, found):
-        yield connection, [_key_state(*row) for row in found]
-
-
-def _key_state(  # noqa: PLR0913, PLR0917 - the columns of the row
-    key: str,
-    priority: int,
-    tenant_id: str,
-    max_running: int | None,
-    rate_jobs: int | None,
-    rate_seconds: float,
-    is_of_several_tenants: bool,
-    taken: int,
-    unstarted: int,
-    least_urgent: int | None,
-    next_jobs: Sequence[tuple[str, str, str, str | None]],
-) -> KeyState:
-    return KeyState(
-        key=key,
-        priority=priority,
-        tenant_id=tenant_id,
-        max_running=max_running,
-        rate=None if rate_jobs is None else Rate(jobs=rate_jobs, seconds=rate_seconds),
-        is_of_several_tenants=is_of_several_tenants,
-        taken=taken,
-        unstarted=unstarted,
-        least_urgent=least_urgent,
-        next_jobs=[
-            LimitedJob(
-                id=id_,
-                tenant_id=tenant_id,
-                worker_id=worker_id,
-                queue=queue,
-                priority=priority,
-                limit_key=key,
-                rate_key=rate_key,
-            )
-            for id_, worker_id, queue, rate_key in next_jobs
-        ],
-    )
+        yield connection, [_ROWS.read(row) for row in found]

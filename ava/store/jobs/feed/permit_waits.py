@@ -15,6 +15,7 @@ from ava.domain.limits.fair_queueing import WaitingJob
 from ava.domain.limits.rates import RateState
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import PLAN_SECONDS, Statement
 from ava.store.jobs.transitions.rules import RATE_NEXT_AT
 
@@ -62,10 +63,11 @@ def next_priority(connection: Connection, *, key: str, priority: int) -> int | N
     return found
 
 
+JOB_ROWS = RecordRows(LimitedJob, "j", columns={"id": "j.id::text"})
 _WAITING_JOBS = Prepared(
     "waiting_jobs",
-    """
-SELECT j.id::text, j.tenant_id, j.worker_id, j.queue, j.priority, j.limit_key, j.rate_key
+    f"""
+SELECT {JOB_ROWS.columns}
 FROM unnest(%(keys)s::text[], %(priorities)s::smallint[], %(tenants)s::text[]) WITH ORDINALITY
      AS k (key, priority, tenant_id, n)
 CROSS JOIN LATERAL (
@@ -88,18 +90,7 @@ def waiting_jobs(connection: Connection, lines: Sequence[tuple[str, int, str]], 
         "tenants": [tenant for _, _, tenant in lines],
         "each": each,
     }
-    return [
-        LimitedJob(
-            id=id_,
-            tenant_id=tenant,
-            worker_id=worker,
-            queue=queue,
-            priority=priority,
-            limit_key=key,
-            rate_key=rate_key,
-        )
-        for id_, tenant, worker, queue, priority, key, rate_key in _WAITING_JOBS.run(connection, parameters)
-    ]
+    return [JOB_ROWS.read(row) for row in _WAITING_JOBS.run(connection, parameters)]
 
 
 # Rewrites states from before the clock was set back: otherwise `next_at` would keep moving with the clock.

@@ -13,6 +13,7 @@ from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.usage import RunUsage
 from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.reads import searches
@@ -264,8 +265,9 @@ def count(
 
 
 _OF_JOB = f"FROM job_runs WHERE tenant_id = %(tenant_id)s AND job_id = %(id)s::uuid AND outcome <> '{Ending.RELEASED}'"
+_RUN_ROWS = RecordRows(EndedJobRun, "job_runs", columns={"ending": "job_runs.outcome"}, without=("usage",))
 _RETAINED_RUNS = Statement(f"""
-SELECT run_no, attempt, started_at, ended_at, outcome, cpu_us, peak_memory_mb, wait_ms
+SELECT {_RUN_ROWS.columns}, cpu_us, peak_memory_mb
 {_OF_JOB} AND run_no > %(after)s ORDER BY run_no LIMIT %(limit)s OFFSET %(offset)s
 """)
 
@@ -274,18 +276,8 @@ def retained_runs(connection: Connection, *, job: JobKey, after: int, limit: int
     """Return runs of a job that have rows in `job_runs`, without runs that never entered the handler."""
     given = rows.job_parameters(job) | {"after": after, "limit": limit, "offset": offset}
     return [
-        EndedJobRun(
-            run_no=run_no,
-            attempt=attempt,
-            started_at=started_at,
-            ended_at=ended_at,
-            ending=Ending(ending),
-            usage=RunUsage(cpu_us=cpu_us, peak_memory_mb=peak_mb),
-            wait_ms=wait_ms,
-        )
-        for run_no, attempt, started_at, ended_at, ending, cpu_us, peak_mb, wait_ms in connection.exec_driver_sql(
-            _RETAINED_RUNS, given
-        )
+        _RUN_ROWS.read(row, usage=RunUsage(cpu_us=row[-2], peak_memory_mb=row[-1]))
+        for row in connection.exec_driver_sql(_RETAINED_RUNS, given)
     ]
 
 

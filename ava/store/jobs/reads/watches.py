@@ -12,6 +12,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import JobKey, LogLine, Status
 from ava.domain.limits.table import STREAM_BUFFER_BYTES
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import IN_ORDER, Statement
 from ava.store.jobs import rows
 from ava.store.jobs.reads.job_logs import after_seq
@@ -42,9 +43,15 @@ class LogPosition:
     after_seq: int
 
 
+_ROWS = RecordRows(
+    WatchedState,
+    "j",
+    columns={"number": "w.n", "is_cancel_requested": "j.cancel_requested_at IS NOT NULL"},
+    without=("job",),
+)
 # Does not load the records: a thousand watchers of large jobs may end together.
-_FINAL_STATES = Statement("""
-SELECT j.tenant_id, j.id::text, j.status, j.run_no, j.attempt, j.cancel_requested_at IS NOT NULL, j.progress::text
+_FINAL_STATES = Statement(f"""
+SELECT {_ROWS.select(number="0")}, j.tenant_id, j.id::text
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
 JOIN jobs AS j ON j.tenant_id = w.tenant_id AND j.id = w.id WHERE j.completed_at IS NOT NULL
 """)
@@ -53,23 +60,12 @@ JOIN jobs AS j ON j.tenant_id = w.tenant_id AND j.id = w.id WHERE j.completed_at
 def final_states(connection: Connection, jobs: Collection[JobKey]) -> dict[JobKey, WatchedState]:
     parameters = {"tenants": [job.tenant_id for job in jobs], "ids": [rows.job_uuid(job.id) for job in jobs]}
     found = connection.exec_driver_sql(_FINAL_STATES, parameters)
-    states = (
-        WatchedState(
-            number=0,
-            job=JobKey(tenant_id, ids.encode("job", uuid)),
-            status=Status(status),
-            run_no=run_no,
-            attempt=attempt,
-            is_cancel_requested=is_cancelling,
-            progress_json=progress,
-        )
-        for tenant_id, uuid, status, run_no, attempt, is_cancelling, progress in found
-    )
+    states = (_ROWS.read(row, job=JobKey(row[-2], ids.encode("job", row[-1]))) for row in found)
     return {state.job: state for state in states}
 
 
-_CHANGED_STATES = Statement("""
-SELECT w.n, j.status, j.run_no, j.attempt, j.cancel_requested_at IS NOT NULL, j.progress::text
+_CHANGED_STATES = Statement(f"""
+SELECT {_ROWS.columns}
 FROM unnest(%(numbers)s::bigint[], %(tenants)s::text[], %(ids)s::uuid[], %(statuses)s::text[], %(runs)s::int[],
             %(cancelling)s::bool[], %(progress)s::text[])
      AS w (n, tenant_id, id, status, run_no, is_cancelling, progress)
@@ -91,19 +87,7 @@ def changed_states(connection: Connection, seen: Sequence[WatchedState]) -> list
         "progress": [state.progress_json for state in seen],
     }
     jobs = {state.number: state.job for state in seen}
-    found = connection.exec_driver_sql(_CHANGED_STATES, parameters)
-    return [
-        WatchedState(
-            number=number,
-            job=jobs[number],
-            status=Status(status),
-            run_no=run_no,
-            attempt=attempt,
-            is_cancel_requested=is_cancelling,
-            progress_json=progress,
-        )
-        for number, status, run_no, attempt, is_cancelling, progress in found
-    ]
+    return [_ROWS.read(row, job=jobs[row[0]]) for row in connection.exec_driver_sql(_CHANGED_STATES, parameters)]
 
 
 # Each log stops at the first line beyond the budget. `IN_ORDER`: for a partition that the planner believes nearly

@@ -8,10 +8,10 @@ from ava.domain.jobs.explanation import MAX_AHEAD, MAX_EXAMINED, Facts
 from ava.domain.jobs.job import Job, Status, Trigger
 from ava.domain.jobs.waiting import MAX_TENANTS, LimitFacts, Waiting
 from ava.domain.limits.rates import Rate
-from ava.domain.worker import WorkerStatus
 from ava.store import pause_columns
 from ava.store.containments.scopes import IN_SCOPE
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.fleet import nodes, tenants, worker_settings, workers
 from ava.store.jobs import rows
@@ -23,19 +23,8 @@ _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 # The average is over the newest jobs of the same tenant and worker, because others would reveal other tenants'
-# durations. Jobs start in the order of priority, then id. Each priority is a range of the index `jobs_startable`.
-# Within the job's priority, published jobs fill at most a window, and the others are ordered by id.
-_READ_FACTS = Statement(f"""
-SELECT
-    (SELECT {worker_settings.STATUS} FROM workers AS w WHERE {workers.of("j")}),
-    {worker_settings.PAUSED},
-    (SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
-     WHERE {nodes.IS_LIVE} AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)),
-    EXISTS (SELECT FROM nodes AS n WHERE {nodes.IS_LIVE} AND j.worker_id = ANY(n.workers)
-        AND j.queue = ANY(n.refused_queues)),
-    least(coalesce(ahead.of_tenant, 0), {MAX_AHEAD}),
-    coalesce(ahead.of_all, 0),
-    (SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000)
+# durations.
+_AVERAGE = f"""(SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000)::float8
      FROM unnest(%(triggers)s::text[]) AS kind (trigger) CROSS JOIN LATERAL (
         SELECT d.started_at, d.completed_at FROM jobs AS d
         WHERE (d.tenant_id, d.worker_id, d.status, d.trigger, d.id)
@@ -43,23 +32,44 @@ SELECT
             AND (d.tenant_id, d.worker_id, d.status, d.trigger, d.id)
                 < (j.tenant_id, j.worker_id, 'completed', kind.trigger, '{_LAST_UUID}'::uuid)
         ORDER BY d.tenant_id DESC, d.worker_id DESC, d.status DESC, d.trigger DESC, d.id DESC LIMIT 50) AS r
-     WHERE r.started_at IS NOT NULL),
-    n.name,
-    extract(epoch FROM now() - n.seen_at),
-    (SELECT extract(epoch FROM now() - max(c.claimed_at)) FROM worker_claims AS c
-     WHERE c.worker_id = j.worker_id AND c.tenant_id IN (j.tenant_id, split_part(j.queue, ':', 2))),
-    p.name,
-    extract(epoch FROM now() - p.heartbeat_at),
-    busy.count, busy.longest, busy.longest_of_tenant
+     WHERE r.started_at IS NOT NULL)"""
+_IS_ITS_NODE = f"{nodes.IS_LIVE} AND j.worker_id = ANY(n.workers)"
+_ROWS = RecordRows(
+    Facts,
+    "busy",
+    columns={
+        "worker_status": f"(SELECT {worker_settings.STATUS} FROM workers AS w WHERE {workers.of('j')})",
+        "worker_paused": worker_settings.PAUSED,
+        "processes": f"""(SELECT coalesce(sum(n.processes), 0) FROM nodes AS n
+            WHERE {_IS_ITS_NODE} AND j.queue = ANY(n.queues))""",
+        "is_queue_refused": f"""EXISTS (SELECT FROM nodes AS n
+            WHERE {_IS_ITS_NODE} AND j.queue = ANY(n.refused_queues))""",
+        "ahead": f"least(coalesce(ahead.of_tenant, 0), {MAX_AHEAD})",
+        "ahead_of_all": "coalesce(ahead.of_all, 0)",
+        "average_ms": _AVERAGE,
+        "node_name": "n.name",
+        "node_silent_seconds": "extract(epoch FROM now() - n.seen_at)::float8",
+        "claimed_seconds": """(SELECT extract(epoch FROM now() - max(c.claimed_at))::float8 FROM worker_claims AS c
+            WHERE c.worker_id = j.worker_id AND c.tenant_id IN (j.tenant_id, split_part(j.queue, ':', 2)))""",
+        "pulled_by": "p.name",
+        "unheard_seconds": "extract(epoch FROM now() - p.heartbeat_at)::float8",
+    },
+    readers={"worker_paused": pause_columns.read},
+    without=("job", "node_dead_after_seconds", "firing", "waiting"),
+)
+# Jobs start in the order of priority, then id. Each priority is a range of the index `jobs_startable`. Within the job's
+# priority, published jobs fill at most a window, and the others are ordered by id.
+_READ_FACTS = Statement(f"""
+SELECT {_ROWS.columns}
 FROM jobs AS j LEFT JOIN nodes AS n ON n.id = j.node_id
 LEFT JOIN pulled_runs AS p ON p.tenant_id = j.tenant_id AND p.job_id = j.id AND p.run_no = j.run_no
 {worker_settings.joined("j.tenant_id", worker_id="j.worker_id")}
 LEFT JOIN LATERAL (
-    SELECT count(*), max(extract(epoch FROM now() - r.started_at)) AS longest,
-        max(extract(epoch FROM now() - r.started_at)) FILTER (WHERE r.tenant_id = j.tenant_id) AS longest_of_tenant
+    SELECT count(*), max(extract(epoch FROM now() - r.started_at))::float8,
+        (max(extract(epoch FROM now() - r.started_at)) FILTER (WHERE r.tenant_id = j.tenant_id))::float8
     FROM nodes AS n JOIN jobs AS r ON r.node_id = n.id AND r.status = 'running'
-    WHERE j.status = 'queued' AND {nodes.IS_LIVE} AND j.worker_id = ANY(n.workers) AND j.queue = ANY(n.queues)
-) AS busy ON true
+    WHERE j.status = 'queued' AND {_IS_ITS_NODE} AND j.queue = ANY(n.queues)
+) AS busy (busy, busy_seconds, busy_seconds_of_tenant) ON true
 LEFT JOIN LATERAL (
     SELECT count(*) FILTER (WHERE c.tenant_id = j.tenant_id), count(*) FROM (
         SELECT u.tenant_id FROM generate_series({priority.FIRST}, j.priority - 1) AS p (priority) CROSS JOIN LATERAL (
@@ -88,28 +98,8 @@ def read_facts(connection: Connection, job: Job, *, dead_after_seconds: float) -
         "dead_after": dead_after_seconds,
         "triggers": [trigger.value for trigger in Trigger],
     }
-    found = connection.exec_driver_sql(_READ_FACTS, parameters).one()
-    status, paused, processes, is_refused, ahead, ahead_of_all, average_ms, node_name, silent = found[:9]
-    claimed, pulled_by, unheard, busy, busy_seconds, busy_seconds_of_tenant = found[9:]
-    return Facts(
-        job=job,
-        worker_status=None if status is None else WorkerStatus(status),
-        worker_paused=pause_columns.read(paused),
-        processes=processes,
-        busy=busy,
-        busy_seconds=None if busy_seconds is None else float(busy_seconds),
-        busy_seconds_of_tenant=None if busy_seconds_of_tenant is None else float(busy_seconds_of_tenant),
-        is_queue_refused=is_refused,
-        ahead=ahead,
-        ahead_of_all=ahead_of_all,
-        average_ms=None if average_ms is None else float(average_ms),
-        node_name=node_name,
-        node_silent_seconds=None if silent is None else float(silent),
-        node_dead_after_seconds=dead_after_seconds,
-        claimed_seconds=None if claimed is None else float(claimed),
-        pulled_by=pulled_by,
-        unheard_seconds=None if unheard is None else float(unheard),
-    )
+    row = connection.exec_driver_sql(_READ_FACTS, parameters).one()
+    return _ROWS.read(row, job=job, node_dead_after_seconds=dead_after_seconds)
 
 
 _MAX_IN_LINE = 10_000

@@ -15,6 +15,7 @@ from ava.domain import ids
 from ava.domain.jobs.job import Job, JobKey, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
@@ -38,11 +39,30 @@ class EndedWait:
     run_no: int
     verdict: WaitVerdict
     #: Whether its input refers to other jobs' outputs.
-    has_template: bool
+    has_template: bool = False
     #: If UNMET: the first awaited job with the wrong outcome.
-    unmet_uuid: str | None
-    unmet_name: str | None
-    unmet_status: Status | None
+    unmet_uuid: str | None = None
+    unmet_name: str | None = None
+    unmet_status: Status | None = None
+
+
+_VERDICT = """CASE WHEN w.condition = 'start' AND NOT EXISTS (
+            SELECT FROM approvals AS a WHERE a.tenant_id = w.tenant_id AND a.job_id = w.id AND a.name IS NULL)
+        THEN 'ask'
+        WHEN w.condition IN ('ended', 'any', 'event', 'approval', 'start')
+            OR (w.condition = 'failed') = (unmet.completed IS FALSE)
+        THEN 'start' ELSE 'unmet' END"""
+_ROWS = RecordRows(
+    EndedWait,
+    "w",
+    columns={
+        "uuid": "w.id::text",
+        "verdict": _VERDICT,
+        "unmet_uuid": "unmet.id::text",
+        "unmet_name": "unmet.name",
+        "unmet_status": "unmet.status",
+    },
+)
 
 
 # A wait for many jobs ends with the last one, probably the newest. So check the newest edge first: a wait that is still
@@ -64,14 +84,7 @@ WITH woken AS (
     WHERE {IS_WOKEN}
         AND j.cancel_requested_at IS NULL
 )
-SELECT w.tenant_id, w.id::text, w.run_no, w.has_template,
-    CASE WHEN w.condition = 'start' AND NOT EXISTS (
-             SELECT FROM approvals AS a WHERE a.tenant_id = w.tenant_id AND a.job_id = w.id AND a.name IS NULL)
-         THEN 'ask'
-         WHEN w.condition IN ('ended', 'any', 'event', 'approval', 'start')
-              OR (w.condition = 'failed') = (unmet.completed IS FALSE)
-         THEN 'start' ELSE 'unmet' END,
-    unmet.id::text, unmet.name, unmet.status
+SELECT {_ROWS.columns}
 FROM waiting AS w CROSS JOIN LATERAL (
     SELECT CASE WHEN w.condition = 'start' THEN NOT EXISTS (
         SELECT FROM approvals AS a
@@ -111,20 +124,7 @@ ORDER BY w.id
 
 def decide(connection: Connection, woken: Sequence[tuple[str, str]]) -> list[EndedWait]:
     """Return the jobs whose waits have ended, among the woken jobs and the jobs waiting for them."""
-    found = _DECIDE.run(connection, _keys(woken))
-    return [
-        EndedWait(
-            tenant_id=tenant_id,
-            uuid=uuid,
-            run_no=run_no,
-            has_template=has_template,
-            verdict=WaitVerdict(verdict),
-            unmet_uuid=unmet_uuid,
-            unmet_name=unmet_name,
-            unmet_status=None if unmet_status is None else Status(unmet_status),
-        )
-        for tenant_id, uuid, run_no, has_template, verdict, unmet_uuid, unmet_name, unmet_status in found
-    ]
+    return [_ROWS.read(row) for row in _DECIDE.run(connection, _keys(woken))]
 
 
 # Jobs with a cancel request that wait for their children, among the woken jobs and their parents.
