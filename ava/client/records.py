@@ -508,20 +508,26 @@ class Schedule:
     """A schedule: a worker, and the cron pattern or the interval that starts it."""
 
     id: str
-    worker_id: str
+    worker_id: str  # ID of the worker to run.
     tenant_id: str
-    name: str | None = None
+    name: str | None = None  # A display name.
+    #: Five fields as in crontab(5): minute, hour, day of month, month, day of week; with names, `L` and `#`.
     cron: str | None = None
-    timezone: str | None = None
-    input: dict[str, Any]
+    timezone: str | None = None  # The IANA name of the schedule's time zone, such as Europe/Berlin.
+    input: dict[str, Any]  # The input of its jobs.
     priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
     enabled: bool
-    overlap: ScheduleOverlap  # `allow`, `skip`, `queue_one`, `cancel_running`.
-    catch_up: ScheduleCatchUp  # `last`, `none`, `all`.
+    #: The effect of a firing while the last job of this schedule is not final: `allow` creates a job, `skip` creates
+    #: none, `queue_one` creates a job that starts when the last job is final (unless one is already waiting),
+    #: `cancel_running` cancels the last job first.
+    overlap: ScheduleOverlap
+    #: How to catch up firings that were missed because nothing could fire for more than a minute: `last` creates one
+    #: job for the newest, `none` creates none, `all` creates one job for each, at most 100.
+    catch_up: ScheduleCatchUp
     catch_up_seconds: int  # Missed firings older than this are not caught up.
     spread_seconds: int  # Max delay of its firings in seconds.
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
+    starts_at: datetime | None = None  # The schedule does not fire before this time.
+    ends_at: datetime | None = None  # The schedule does not fire from this time on.
     next_run_at: datetime | None = None  # The next firing, including the delay; None if it is paused or has ended.
     last_run_at: datetime | None = None  # When it last created a job.
     last_job_id: str | None = None  # The last job that it created.
@@ -641,9 +647,11 @@ class Subscription:
 
     id: str
     tenant_id: str
+    #: The exact type of the events, or a prefix with a final `.*` for one or more further parts:
+    #: `github.pull_request.*`.
     event_type: str
-    worker_id: str
-    name: str | None = None
+    worker_id: str  # The worker.
+    name: str | None = None  # A display name.
     #: A pattern over the whole event, as in Amazon EventBridge: lists of values, `prefix`, `suffix`, `anything-but`,
     #: `numeric`, `exists`, `cidr`, nested objects.
     match: dict[str, Any] | None = None
@@ -672,12 +680,12 @@ class Hook:
 
     id: str
     tenant_id: str
-    name: str
-    provider: HookProvider  # `github`, `stripe`, `slack`, `standard`, `shopify`, `custom`, `none`.
+    name: str  # A name.
+    provider: HookProvider  # The provider that sends the requests.
     verifier: dict[str, Any]  # How the requests are authenticated.
     secrets: int  # The number of valid secrets.
-    worker_id: str | None = None
-    event_type: str | None = None
+    worker_id: str | None = None  # Each delivery creates a job of this worker, and no event.
+    event_type: str | None = None  # The type of the events.
     match: dict[str, Any] | None = None  # A pattern over the event, as in a subscription.
     input: dict[str, Any] | None = None  # A template of the job's input.
     priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).

@@ -22,6 +22,11 @@ def format_time(timestamp: datetime | None) -> str | None:
     return iso_string.removesuffix(".000") + "Z"
 
 
+def about(description: str, **facts: Any) -> dict[str, Any]:
+    """Return the metadata of a record's field: its description and its other facts, as `RecordSchema` lists them."""
+    return {"description": description, **facts}
+
+
 #: The types of values that are plain.
 _PLAIN = frozenset({str, int, float, bool, dict, type(None)})
 _JOB_NAMES = RECORD.split()

@@ -20,7 +20,18 @@ from marshmallow import Schema, fields
 from marshmallow.schema import SchemaMeta
 
 from ava.api.http import payloads
-from ava.api.http.fields import Choice, Flag, Id, Instant, JsonString, Number, String, WholeNumber
+from ava.api.http.fields import (
+    BoundedString,
+    Choice,
+    ClientId,
+    Flag,
+    Id,
+    Instant,
+    JsonString,
+    Number,
+    String,
+    WholeNumber,
+)
 from ava.domain.access.actor import Actor
 from ava.domain.record import format_time
 
@@ -74,17 +85,54 @@ class _Fact(NamedTuple):
     attribute: str
     type: Any
     about: Mapping[str, Any]
+    default: Any = dataclasses.MISSING
 
 
 def _fields_of(kind: type[Any], names: str, declared: Mapping[str, fields.Field[Any]]) -> dict[str, fields.Field[Any]]:
     known = _facts_of(kind)
     shown = names.split() or [*(name for name, fact in known.items() if not fact.about.get("internal")), *declared]
-    return {name: declared[name] if name in declared else _derive(name, known[name]) for name in shown}
+    return {
+        name: _described(declared[name], known.get(name)) if name in declared else _derive(name, known[name])
+        for name in shown
+    }
+
+
+def _described(field: fields.Field[Any], fact: _Fact | None) -> fields.Field[Any]:
+    if fact is not None and "description" in fact.about:
+        field.metadata = {"description": fact.about["description"], **field.metadata}
+    return field
+
+
+def sent_fields(kind: type[Any], names: str, declared: Mapping[str, fields.Field[Any]]) -> dict[str, fields.Field[Any]]:
+    """Return the fields of a body that has fields of a dataclass: those with a default are optional.
+
+    Further facts in a field's metadata are `longest`, the max number of printable characters of a string, and
+    `takes_null`, false if it may be absent but not null.
+    """
+    known = _facts_of(kind)
+    return {
+        name: _described(declared[name], known.get(name)) if name in declared else _sent(name, known[name])
+        for name in names.split()
+    }
+
+
+def _sent(name: str, fact: _Fact) -> fields.Field[Any]:
+    attribute, type_, about, default = fact
+    options: dict[str, Any] = {"metadata": {key: value for key, value in about.items() if key == "description"}}
+    options |= {key: about[key] for key in ("minimum", "maximum") if key in about}
+    options |= {"required": True} if default is dataclasses.MISSING else {"load_default": default}
+    options["allow_none"] = about.get("takes_null", NoneType in get_args(type_))
+    if attribute != name:
+        options["attribute"] = attribute
+    type_ = _without_none(type_)
+    if prefixes := about.get("prefixes", _PREFIXES.get(name)):
+        return ClientId(prefixes[0], **options)
+    return BoundedString(about["longest"], **options) if type_ is str else _field_of(type_, options)
 
 
 def _facts_of(kind: type[Any]) -> dict[str, _Fact]:
     types = get_type_hints(kind)
-    facts = [_Fact(each.name, types[each.name], each.metadata) for each in dataclasses.fields(kind)]
+    facts = [_Fact(each.name, types[each.name], each.metadata, each.default) for each in dataclasses.fields(kind)]
     others = []
     for name, each in inspect.getmembers(kind, lambda value: isinstance(value, property)):
         type_ = get_type_hints(each.fget, include_extras=True)["return"]
@@ -100,7 +148,7 @@ def _facts_of(kind: type[Any]) -> dict[str, _Fact]:
 
 
 def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
-    attribute, type_, about = fact
+    attribute, type_, about, _ = fact
     options: dict[str, Any] = {} if attribute == name else {"attribute": attribute}
     metadata = {key: value for key, value in about.items() if key == "description"}
     if "payload" in about:

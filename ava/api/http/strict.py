@@ -14,24 +14,26 @@ from marshmallow import Schema, ValidationError, fields, missing, validates_sche
 from marshmallow.schema import SchemaMeta
 
 from ava.api.http.fields import QueryFlag
+from ava.api.http.records import sent_fields
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import NAMED_ERRORS
 
 
 class _StrictMeta(SchemaMeta):
     def __new__(
-        mcs,
-        name: str,
-        bases: tuple[type, ...],
-        attrs: dict[str, Any],
-        of: type[Schema] | None = None,
-        without: str = "",
+        mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any], of: type[Any] | None = None, without: str = ""
     ) -> Any:
         created: Any = super().__new__(mcs, name, bases, attrs)
-        if of is not None:
-            taken = {name: field for name, field in of._declared_fields.items() if name not in without.split()}
-            derived = {name: created.optional(field) for name, field in taken.items()}
-            created._declared_fields = derived | created._declared_fields
+        declared = created._declared_fields
+        if isinstance(of, SchemaMeta):
+            for field_name, field in of._declared_fields.items():
+                if field_name in declared:
+                    declared[field_name].metadata = field.metadata | declared[field_name].metadata
+            names = [field_name for field_name in of._declared_fields if field_name not in without.split()]
+            derived = {each: created.optional(of._declared_fields[each]) for each in names}
+            created._declared_fields = derived | declared
+        elif of is not None:
+            created._declared_fields = sent_fields(of, created.names, declared)
         return created
 
     def __init__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **_: Any) -> None:
@@ -41,9 +43,12 @@ class _StrictMeta(SchemaMeta):
 class Strict(Schema, metaclass=_StrictMeta):
     """A schema of a body or of query parameters that refuses unknown fields.
 
-    With `of`, another schema, it has the fields of that schema, none of them required; it declares the others, and
-    those that differ. `without` names the fields that it does not have.
+    With `of`, a dataclass, it has the fields `names`, and declares only those that differ. With another schema it has
+    the fields of that schema except `without`, none of them required; it declares the others, and those that differ.
     """
+
+    #: The fields in the order of the documentation, if they derive from a dataclass.
+    names = ""
 
     @classmethod
     def optional(cls, field: fields.Field[Any]) -> fields.Field[Any]:

@@ -7,14 +7,12 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from ava.api.http.fields import CheckedString, Choice, Plain, WholeNumber
+from ava.api.http.fields import CheckedString, Plain
 from ava.domain.events.event import compact_json, is_client_type
 from ava.domain.events.pattern_rules import PatternError
 from ava.domain.events.patterns import compile_pattern
 from ava.domain.events.subscription import is_event_type
 from ava.domain.events.templates import TemplateError, compile_template
-from ava.domain.events.verifiers import DedupeBy
-from ava.domain.jobs import priority
 from ava.domain.limits.table import INPUT_BYTES
 from ava.errors import PayloadTooLarge
 
@@ -74,25 +72,3 @@ class TemplateField(Plain):
 
 def _at(path: str, reason: str) -> ValidationError:
     return ValidationError({path: [reason]} if path else reason)
-
-
-_PRIORITY = f"The priority of the created jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
-
-
-def priority_field(**rest: Any) -> WholeNumber:
-    """The field `priority`."""
-    return WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": _PRIORITY}, **rest)
-
-
-_DEDUPE = {
-    "description": "How to detect a duplicate delivery, which starts nothing. `id` compares the sender's id within "
-    "24 hours. `body` compares the body, while its signed time is accepted, or within 24 hours without a signed "
-    "time. `both` compares both, and either match is a duplicate. `none` accepts every delivery. The default is "
-    "`both` for github, stripe, slack and shopify, `id` for standard, and `none` for none and for a custom hook "
-    "without a signed time."
-}
-
-
-def dedupe_field(**rest: Any) -> Choice:
-    """The field `dedupe`."""
-    return Choice(DedupeBy, metadata=_DEDUPE, **rest)

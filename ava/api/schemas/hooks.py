@@ -16,7 +16,6 @@ from ava.api.http.fields import (
     Characters,
     CheckedString,
     Choice,
-    ClientId,
     JsonString,
     Plain,
     String,
@@ -24,18 +23,15 @@ from ava.api.http.fields import (
 )
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
-from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField, dedupe_field, priority_field
+from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField
 from ava.api.schemas.pause_fields import new_paused
 from ava.domain.events.hook import (
-    DEFAULT_TOLERANCE_SECONDS,
     MAX_SECRETS,
-    MAX_TOLERANCE_SECONDS,
     Hook,
     HookSpec,
     is_name,
 )
-from ava.domain.events.verifiers import PROVIDERS, Provider, RowError, Verifier, read_row, row_of
-from ava.domain.jobs import priority
+from ava.domain.events.verifiers import PROVIDERS, DedupeBy, RowError, Verifier, read_row, row_of
 from ava.services.events.hook_deliveries import TestMode, TestResult
 from ava.services.events.receiving import Receipt
 
@@ -78,23 +74,15 @@ _ROW = {
     "`time_header`, `time_prefix`, `time_unit`, `parameter`, `id`, `type`, `handshake`, `challenge`, "
     "`answer_status`, `answer_text`.",
 }
-_NAME = {"description": "A name. Events that have no other type are of type `hook.<name>`."}
 _SECRET = {
     "description": "The signing secret of the provider. Default: a generated secret, shown once. The providers "
     "stripe, slack and shopify generate it themselves; set it by PATCH."
 }
-_WORKER = {"description": "Each delivery creates a job of this worker, and no event."}
-_TYPE = {"description": "The type of the events. Default: the type that the provider names."}
 _MATCH = {
     "type": "object",
     "description": "A pattern over the event, as in a subscription. Other deliveries are accepted and start nothing.",
 }
 _INPUT = {"type": "object", "description": "A template of the job's input. Requires `worker_id`."}
-_TOLERANCE = {"description": "Max difference in seconds between the signed time and now, in either direction."}
-
-
-def _tolerance(**rest: Any) -> WholeNumber:
-    return WholeNumber(minimum=1, maximum=MAX_TOLERANCE_SECONDS, metadata=_TOLERANCE, **rest)
 
 
 def _seconds_valid(default: int, description: str) -> WholeNumber:
@@ -112,20 +100,17 @@ class NewHookRequest:
     paused: bool
 
 
-class HookBody(Strict):
+class HookBody(Strict, of=HookSpec):
     """A hook to create."""
 
-    name = _HookName(required=True, metadata=_NAME)
-    provider = Choice(Provider, required=True, metadata={"description": "The provider that sends the requests."})
+    names = "name provider secret verifier worker_id event_type match input priority dedupe tolerance_seconds paused"
+    name = _HookName(required=True)
     secret = _HookSecret(load_default=None, allow_none=True, metadata=_SECRET)
     verifier = _Row(attribute="custom", load_default=None, allow_none=True, metadata=_ROW)
-    worker_id = ClientId("wkr", load_default=None, allow_none=True, metadata=_WORKER)
-    event_type = EventTypeField(load_default=None, allow_none=True, metadata=_TYPE)
+    event_type = EventTypeField(load_default=None, allow_none=True)
     match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
     input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
-    priority = priority_field(load_default=priority.DEFAULT)
-    dedupe = dedupe_field(load_default=None, allow_none=True)
-    tolerance_seconds = _tolerance(load_default=DEFAULT_TOLERANCE_SECONDS)
+    dedupe = Choice(DedupeBy, load_default=None, allow_none=True)
     paused = new_paused()
 
     @post_load
@@ -154,8 +139,8 @@ class HookChangeBody(Changes, of=HookBody, without="provider paused"):
         metadata={"description": "A new secret. Earlier secrets stay valid for `keep_secret_seconds`."}
     )
     keep_secret_seconds = _seconds_valid(_DAY_SECONDS, "How long the earlier secrets stay valid, in seconds.")
-    verifier = _Row(attribute="custom", metadata=_ROW)
-    dedupe = dedupe_field()
+    verifier = _Row(attribute="custom")
+    dedupe = Choice(DedupeBy)
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> HookChangeRequest:
@@ -198,9 +183,6 @@ class HookRecord(RecordSchema, of=Hook):
     )
     match = JsonString(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
     input = JsonString(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
-    priority = priority_field()
-    dedupe = dedupe_field()
-    tolerance_seconds = _tolerance()
     url = String(
         allow_none=True,
         metadata={

@@ -9,16 +9,13 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import paging, payloads
+from ava.api.http import paging
 from ava.api.http.fields import (
     REQUIRED,
-    BoundedString,
-    Choice,
     ClientId,
     Flag,
     Instant,
     JsonObject,
-    JsonString,
     QueryFlag,
     String,
     WholeNumber,
@@ -29,28 +26,18 @@ from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.approvals import rule_field, shown_rule
 from ava.api.schemas.pause_fields import paused_filter
-from ava.api.schemas.trigger_fields import expiry_field
-from ava.domain.jobs import priority
-from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.table import SCHEDULE_INPUT_BYTES
 from ava.domain.schedules.cron import LONGEST_CRON, CronError
 from ava.domain.schedules.firing import Firing
 from ava.domain.schedules.schedule import FiringTime, check_cron, check_timezone
 from ava.domain.schedules.schedule_record import (
-    DEFAULT_CATCH_UP_SECONDS,
-    MAX_CATCH_UP_SECONDS,
-    MAX_SPREAD_SECONDS,
     RECORD,
-    CatchUp,
-    Overlap,
     Schedule,
     ScheduleSpec,
     format_local_time,
 )
 from ava.store.schedules.definitions import ScheduleFilter
 
-#: Max characters of a name.
-LONGEST_NAME = 200
 MAX_SLOTS = 50
 _DEFAULT_SLOTS = 10
 
@@ -84,45 +71,7 @@ class _TimeZone(String):
         return value
 
 
-_CRON = {
-    "description": "Five fields as in crontab(5): minute, hour, day of month, month, day of week; with names, `L` "
-    "and `#`. If the hour does not begin with `*`, each local time fires exactly once, also when clocks change.",
-    "maxLength": LONGEST_CRON,
-}
-_TIMEZONE = {"description": "The IANA name of the schedule's time zone, such as Europe/Berlin."}
-_NAME = {"description": "A display name."}
-_INPUT = {"description": "The input of its jobs. At most 64 KiB."}
-_OVERLAP = {
-    "description": "The effect of a firing while the last job of this schedule is not final: `allow` creates a job, "
-    "`skip` creates none, `queue_one` creates a job that starts when the last job is final (unless one is already "
-    "waiting), `cancel_running` cancels the last job first."
-}
-_CATCH_UP = {
-    "description": "How to catch up firings that were missed because nothing could fire for more than a minute: "
-    "`last` creates one job for the newest, `none` creates none, `all` creates one job for each, at most 100."
-}
-_CATCH_UP_SECONDS = {"description": "Missed firings older than this are not caught up."}
-_SPREAD = {
-    "description": "Max delay of its firings in seconds. The delay is constant and derived from the schedule's id."
-}
-_STARTS = {"description": "The schedule does not fire before this time."}
-_EXPIRY = "Seconds from its slot until a job that has not started is cancelled. Default: the worker's."
 _APPROVAL = "The decision of persons that each job needs before its first start, if none of its worker applies."
-_ENDS = {"description": "The schedule does not fire from this time on."}
-
-
-def _priority(**rest: Any) -> WholeNumber:
-    description = f"The priority of the created jobs, {priority.FIRST} (highest) to {priority.LAST} (lowest)."
-    return WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": description}, **rest)
-
-
-def _every_seconds(**rest: Any) -> WholeNumber:
-    description = "In place of `cron` and `timezone`: it fires at the multiples of this interval since the Unix epoch."
-    return WholeNumber(minimum=1, maximum=59, metadata={"description": description}, **rest)
-
-
-def _seconds(maximum: int, metadata: dict[str, Any], **rest: Any) -> WholeNumber:
-    return WholeNumber(minimum=0, maximum=maximum, metadata=metadata, **rest)
 
 
 def _check_timing(values: dict[str, Any], *, is_whole: bool) -> None:
@@ -140,30 +89,29 @@ def _check_timing(values: dict[str, Any], *, is_whole: bool) -> None:
                 raise ValidationError(REQUIRED, name)
 
 
-class ScheduleBody(Strict):
-    """A schedule to create: `cron` with `timezone`, or `every_seconds`."""
+class PatternBody(Strict, of=ScheduleSpec):
+    """A pattern with its time zone, or an interval."""
 
-    worker_id = ClientId("wkr", required=True, metadata={"description": "ID of the worker to run."})
-    cron = _Cron(metadata=_CRON)
-    timezone = _TimeZone(metadata=_TIMEZONE)
-    every_seconds = _every_seconds()
-    name = BoundedString(LONGEST_NAME, load_default=None, allow_none=True, metadata=_NAME)
-    input = JsonObject(attribute="input_json", load_default="{}", limit=SCHEDULE_INPUT_BYTES, metadata=_INPUT)
-    priority = _priority(load_default=priority.DEFAULT)
-    enabled = Flag(metadata={"description": "The opposite of `paused`."})
-    paused = Flag(metadata={"description": "True: the schedule does not fire until it is resumed.  Default: it fires."})
-    overlap = Choice(Overlap, load_default=Overlap.ALLOW, metadata=_OVERLAP)
-    catch_up = Choice(CatchUp, load_default=CatchUp.LAST, metadata=_CATCH_UP)
-    catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS, load_default=DEFAULT_CATCH_UP_SECONDS)
-    spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD, load_default=0)
-    starts_at = Instant(load_default=None, allow_none=True, metadata=_STARTS)
-    ends_at = Instant(load_default=None, allow_none=True, metadata=_ENDS)
-    expires_in_seconds = expiry_field(_EXPIRY)
-    approval = rule_field(_APPROVAL, attribute="approval_json", load_default=None)
+    names = "cron timezone every_seconds"
+    cron = _Cron(metadata={"maxLength": LONGEST_CRON})
+    timezone = _TimeZone()
 
     @validates_schema
     def _timing(self, values: dict[str, Any], **_: Any) -> None:
         _check_timing(values, is_whole=True)
+
+
+class ScheduleBody(PatternBody, of=ScheduleSpec):
+    """A schedule to create: `cron` with `timezone`, or `every_seconds`."""
+
+    names = (
+        "worker_id cron timezone every_seconds name input priority enabled paused overlap catch_up catch_up_seconds "
+        "spread_seconds starts_at ends_at expires_in_seconds approval"
+    )
+    input = JsonObject(attribute="input_json", load_default="{}", limit=SCHEDULE_INPUT_BYTES)
+    enabled = Flag(metadata={"description": "The opposite of `paused`."})
+    paused = Flag(metadata={"description": "True: the schedule does not fire until it is resumed.  Default: it fires."})
+    approval = rule_field(_APPROVAL, attribute="approval_json", load_default=None)
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> ScheduleSpec:
@@ -236,17 +184,10 @@ class PreviewRequest:
     count: int
 
 
-class PreviewBody(Strict):
+class PreviewBody(PatternBody):
     """A pattern with its time zone, or an interval, to preview."""
 
-    cron = _Cron(metadata=_CRON)
-    timezone = _TimeZone(metadata=_TIMEZONE)
-    every_seconds = _every_seconds()
     count = _slot_count()
-
-    @validates_schema
-    def _timing(self, values: dict[str, Any], **_: Any) -> None:
-        _check_timing(values, is_whole=True)
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> PreviewRequest:
@@ -261,14 +202,6 @@ class ScheduleRecord(RecordSchema, of=Schedule):
     """A schedule: a worker, and the cron pattern or the interval that starts it."""
 
     names = RECORD
-    every_seconds = _every_seconds(allow_none=True)
-    input = JsonString(attribute="input_json", metadata={"type": "object", "payload": payloads.hide_value})
-    priority = _priority()
-    catch_up_seconds = _seconds(MAX_CATCH_UP_SECONDS, _CATCH_UP_SECONDS)
-    spread_seconds = _seconds(MAX_SPREAD_SECONDS, _SPREAD)
-    expires_in_seconds = WholeNumber(
-        minimum=1, maximum=MAX_EXPIRY_SECONDS, allow_none=True, metadata={"description": _EXPIRY}
-    )
     approval = shown_rule(_APPROVAL, attribute="approval_json")
 
 

@@ -9,27 +9,19 @@ from typing import Any
 from marshmallow import ValidationError, post_load
 
 from ava.api.http import paging, payloads
-from ava.api.http.fields import BoundedString, ClientId, JsonObject, JsonString, filtered
+from ava.api.http.fields import ClientId, JsonObject, JsonString, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
-from ava.api.schemas.event_fields import PatternField, SubscribedTypeField, TemplateField, priority_field
+from ava.api.schemas.event_fields import PatternField, SubscribedTypeField, TemplateField
 from ava.api.schemas.pause_fields import new_paused, paused_filter
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS
-from ava.domain.jobs import priority
 from ava.services.events.subscriptions import Tried
 from ava.store.events.subscriptions import SubscriptionFilter
 
-LONGEST_NAME = 200
-
-
 # In -----------------------------------------------------------------------------------------------------------------
 
-_EVENT_TYPE = {
-    "description": "The exact type of the events, or a prefix with a final `.*` for one or more further parts: "
-    "`github.pull_request.*`."
-}
 _MATCH = {
     "type": "object",
     "description": "A pattern over the whole event, as in Amazon EventBridge: lists of values, `prefix`, `suffix`, "
@@ -42,17 +34,13 @@ _INPUT = {
 }
 
 
-class SubscriptionBody(Strict):
+class SubscriptionBody(Strict, of=SubscriptionSpec):
     """A subscription to create."""
 
-    event_type = SubscribedTypeField(required=True, metadata=_EVENT_TYPE)
-    worker_id = ClientId(
-        "wkr", required=True, metadata={"description": "The worker. Each matching event creates a job."}
-    )
-    name = BoundedString(LONGEST_NAME, load_default=None, allow_none=True)
+    names = "event_type worker_id name match input priority paused"
+    event_type = SubscribedTypeField(required=True)
     match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
     input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
-    priority = priority_field(load_default=priority.DEFAULT)
     paused = new_paused()
 
     @post_load
@@ -95,14 +83,15 @@ class SubscriptionTestRequest:
     rule: Rule
 
 
-class SubscriptionTestBody(Strict):
+class SubscriptionTestBody(Strict, of=SubscriptionSpec):
     """A subscription to test with an event; nothing is stored."""
 
+    names = "event event_type match input"
     event = JsonObject(
         required=True,
         metadata={"description": f"The event, with any of the fields {', '.join(FIELDS)}; the others are null."},
     )
-    event_type = SubscribedTypeField(load_default=None, allow_none=True, metadata=_EVENT_TYPE)
+    event_type = SubscribedTypeField(load_default=None, allow_none=True)
     match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
     input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
 
@@ -132,7 +121,6 @@ class SubscriptionRecord(RecordSchema, of=Subscription):
     names = "id tenant_id event_type worker_id name match input priority paused created_by created_at updated_at"
     match = JsonString(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
     input = JsonString(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
-    priority = priority_field()
 
 
 SubscriptionDeletedRecord = deleted_record("SubscriptionDeletedRecord", "sub")

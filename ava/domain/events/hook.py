@@ -17,12 +17,14 @@ from ava.domain.access.tokens import without_secrets
 from ava.domain.events.event import compact_json
 from ava.domain.events.subscription import Rule
 from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier
+from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.jobs.priority import FACTS
 from ava.domain.pause import Pause
+from ava.domain.record import about
 from ava.domain.secrets.redaction import HIDDEN, is_credential
 from ava.errors import InvalidFields, RequestError
 
 DEFAULT_TOLERANCE_SECONDS = 300
-MAX_TOLERANCE_SECONDS = 3600
 #: Max simultaneously valid secrets: the current one and replaced ones.
 MAX_SECRETS = 4
 #: Why a paused hook skips a delivery.
@@ -44,16 +46,31 @@ def default_type(name: str) -> str:
 class HookSpec(Rule):
     """A hook as a client requests it, without its secrets."""
 
-    name: str
-    provider: Provider
+    name: str = field(metadata=about("A name. Events that have no other type are of type `hook.<name>`."))
+    provider: Provider = field(metadata=about("The provider that sends the requests."))
     custom: Verifier | None = None
-    #: Each delivery creates a job of this worker; None: it becomes an event.
-    worker_id: str | None = None
-    #: The type of its events; None: the provider's.
-    event_type: str | None = None
-    priority: int
-    dedupe: DedupeBy
-    tolerance_seconds: int = DEFAULT_TOLERANCE_SECONDS
+    worker_id: str | None = field(
+        default=None, metadata=about("Each delivery creates a job of this worker, and no event.")
+    )
+    event_type: str | None = field(
+        default=None, metadata=about("The type of the events. Default: the type that the provider names.")
+    )
+    priority: int = field(default=DEFAULT_PRIORITY, metadata=FACTS)
+    dedupe: DedupeBy = field(
+        metadata=about(
+            "How to detect a duplicate delivery, which starts nothing. `id` compares the sender's id within 24 hours. "
+            "`body` compares the body, while its signed time is accepted, or within 24 hours without a signed time. "
+            "`both` compares both, and either match is a duplicate. `none` accepts every delivery. The default is "
+            "`both` for github, stripe, slack and shopify, `id` for standard, and `none` for none and for a custom "
+            "hook without a signed time."
+        )
+    )
+    tolerance_seconds: int = field(
+        default=DEFAULT_TOLERANCE_SECONDS,
+        metadata=about(
+            "Max difference in seconds between the signed time and now, in either direction.", minimum=1, maximum=3_600
+        ),
+    )
 
     @property
     def verifier(self) -> Verifier:

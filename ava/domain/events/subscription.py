@@ -15,8 +15,11 @@ from ava.domain.access.actor import Actor
 from ava.domain.events.event import OWN_PREFIX, compact_json
 from ava.domain.events.patterns import Comparisons, Pattern, compile_pattern
 from ava.domain.events.templates import Template, TemplateTooLarge, compile_template, utf8_bytes
+from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.jobs.priority import FACTS
 from ava.domain.limits.table import BODY_BYTES
 from ava.domain.pause import Pause
+from ava.domain.record import about
 from ava.errors import PayloadTooLarge
 
 _ANY = ".*"
@@ -85,10 +88,15 @@ def make_input(rule: Rule, event: dict[str, Any]) -> str:
 class SubscriptionSpec(Rule):
     """A subscription as a client requests it."""
 
-    event_type: str
-    worker_id: str
-    name: str | None = None
-    priority: int
+    event_type: str = field(
+        metadata=about(
+            "The exact type of the events, or a prefix with a final `.*` for one or more further parts: "
+            "`github.pull_request.*`."
+        )
+    )
+    worker_id: str = field(metadata=about("The worker. Each matching event creates a job."))
+    name: str | None = field(default=None, metadata=about("A display name.", longest=200))
+    priority: int = field(default=DEFAULT_PRIORITY, metadata=FACTS)
 
 
 @dataclass(frozen=True, kw_only=True)

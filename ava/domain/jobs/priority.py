@@ -7,6 +7,12 @@ LAST = 10
 DEFAULT = 5
 #: Priorities from `FIRST` to this one count as high in `GET /v1/ava/queues`.
 HIGH = 3
+#: About the field of a record that creates jobs.
+FACTS = {
+    "description": f"The priority of the created jobs, {FIRST} (highest) to {LAST} (lowest).",
+    "minimum": FIRST,
+    "maximum": LAST,
+}
 
 
 def to_redis(priority: int) -> int:

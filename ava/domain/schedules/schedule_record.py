@@ -11,8 +11,10 @@ from typing import Any
 
 from ava.domain.access.actor import Actor
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
+from ava.domain.jobs.priority import FACTS
+from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.pause import Pause
-from ava.domain.record import as_record
+from ava.domain.record import about, as_record
 from ava.domain.schedules.schedule import (
     FiringTime,
     describe,
@@ -22,9 +24,6 @@ from ava.domain.schedules.schedule import (
 )
 
 DEFAULT_CATCH_UP_SECONDS = 3_600
-#: A week: a catch-up then has at most one firing time per minute of a week, which is listed within seconds.
-MAX_CATCH_UP_SECONDS = 7 * 24 * 3_600
-MAX_SPREAD_SECONDS = 3_600
 
 _MOMENT = timedelta(microseconds=1)
 
@@ -50,30 +49,70 @@ class CatchUp(StrEnum):
 class ScheduleSpec:
     """A schedule as a client requests it."""
 
-    worker_id: str
-    #: Five fields, as in crontab(5); None: it has an interval.
-    cron: str | None = None
-    #: An IANA name, as the client wrote it; None without a pattern.
-    timezone: str | None = None
-    #: 1 to 59: it fires at the multiples of this interval since the Unix epoch; None: it has a pattern.
-    every_seconds: int | None = None
-    name: str | None = None
-    #: The payload of its jobs, a serialized JSON object.
-    input_json: str = "{}"
-    priority: int = DEFAULT_PRIORITY
+    worker_id: str = field(metadata=about("ID of the worker to run."))
+    cron: str | None = field(
+        default=None,
+        metadata=about(
+            "Five fields as in crontab(5): minute, hour, day of month, month, day of week; with names, `L` and "
+            "`#`. If the hour does not begin with `*`, each local time fires exactly once, also when clocks "
+            "change.",
+        ),
+    )
+    timezone: str | None = field(
+        default=None, metadata=about("The IANA name of the schedule's time zone, such as Europe/Berlin.")
+    )
+    every_seconds: int | None = field(
+        default=None,
+        metadata=about(
+            "In place of `cron` and `timezone`: it fires at the multiples of this interval since the Unix epoch.",
+            minimum=1,
+            maximum=59,
+            takes_null=False,
+        ),
+    )
+    name: str | None = field(default=None, metadata=about("A display name.", longest=200))
+    input_json: str = field(default="{}", metadata=about("The input of its jobs. At most 64 KiB.", payload="value"))
+    priority: int = field(default=DEFAULT_PRIORITY, metadata=FACTS)
     #: False: it is paused.
     enabled: bool = True
-    overlap: Overlap = Overlap.ALLOW
-    catch_up: CatchUp = CatchUp.LAST
-    #: Max age in seconds of missed firings that are caught up.
-    catch_up_seconds: int = DEFAULT_CATCH_UP_SECONDS
-    #: Max delay of its firings in seconds.
-    spread_seconds: int = 0
-    #: It fires from `starts_at` (inclusive) to `ends_at` (exclusive).
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
-    #: Seconds from the firing time until an unstarted job expires; None: the worker's setting.
-    expires_in_seconds: int | None = None
+    overlap: Overlap = field(
+        default=Overlap.ALLOW,
+        metadata=about(
+            "The effect of a firing while the last job of this schedule is not final: `allow` creates a job, "
+            "`skip` creates none, `queue_one` creates a job that starts when the last job is final (unless one is "
+            "already waiting), `cancel_running` cancels the last job first.",
+        ),
+    )
+    catch_up: CatchUp = field(
+        default=CatchUp.LAST,
+        metadata=about(
+            "How to catch up firings that were missed because nothing could fire for more than a minute: `last` "
+            "creates one job for the newest, `none` creates none, `all` creates one job for each, at most 100.",
+        ),
+    )
+    # A week: a catch-up then has at most one firing time per minute of a week, which is listed within seconds.
+    catch_up_seconds: int = field(
+        default=DEFAULT_CATCH_UP_SECONDS,
+        metadata=about("Missed firings older than this are not caught up.", minimum=0, maximum=7 * 24 * 3_600),
+    )
+    spread_seconds: int = field(
+        default=0,
+        metadata=about(
+            "Max delay of its firings in seconds. The delay is constant and derived from the schedule's id.",
+            minimum=0,
+            maximum=3_600,
+        ),
+    )
+    starts_at: datetime | None = field(default=None, metadata=about("The schedule does not fire before this time."))
+    ends_at: datetime | None = field(default=None, metadata=about("The schedule does not fire from this time on."))
+    expires_in_seconds: int | None = field(
+        default=None,
+        metadata=about(
+            "Seconds from its slot until a job that has not started is cancelled. Default: the worker's.",
+            minimum=1,
+            maximum=MAX_EXPIRY_SECONDS,
+        ),
+    )
     #: The approval of its jobs, as in `JobSpec`.
     approval_json: str | None = None
 
@@ -117,15 +156,15 @@ class Schedule(ScheduleSpec):
     #: All firing times up to this instant have fired, were skipped or missed, or do not count.
     decided_until: datetime
     next_run_at: datetime | None = field(
-        metadata={"description": "The next firing, including the delay; null if it is paused or has ended."}
+        metadata=about(
+            "The next firing, including the delay; null if it is paused or has ended.",
+        )
     )
-    last_run_at: datetime | None = field(metadata={"description": "When it last created a job."})
-    last_job_id: str | None = field(metadata={"prefix": "job", "description": "The last job that it created."})
-    created_by: Actor = field(metadata={"description": "The user or API key that created it."})
+    last_run_at: datetime | None = field(metadata=about("When it last created a job."))
+    last_job_id: str | None = field(metadata=about("The last job that it created.", prefix="job"))
+    created_by: Actor = field(metadata=about("The user or API key that created it."))
     created_at: datetime
-    updated_at: datetime = field(
-        metadata={"description": "When it was last changed or paused; a firing does not change it."}
-    )
+    updated_at: datetime = field(metadata=about("When it was last changed or paused; a firing does not change it."))
     paused: Pause | None = None
     #: The persons who have changed what it does or when, as `actor.join` writes them.
     changers: str | None = None
