@@ -400,7 +400,7 @@ class Worker:
     rate: str | None = None  # Max starts per period; None: no limit.
     rate_per: str | None = None  # The scope of `rate`, like `max_running_per`.
     input_schema: dict[str, Any] | None = None  # JSON Schema 2020-12; None: any object is accepted.
-    config: dict[str, Any] = field(default_factory=dict)  # The tenant's own configuration.
+    config: dict[str, Any] | None = None  # The tenant's own configuration.
     secrets: list[str] = field(default_factory=list)  # The names of the tenant's own secrets.
     approval: dict[str, Any] | None = None  # The tenant's own approval before the first start of a job.
     handler_approval: dict[str, Any] | None = None  # The approval that the handler declares; it precedes all others.
@@ -514,7 +514,7 @@ class Schedule:
     #: Five fields as in crontab(5): minute, hour, day of month, month, day of week; with names, `L` and `#`.
     cron: str | None = None
     timezone: str | None = None  # The IANA name of the schedule's time zone, such as Europe/Berlin.
-    input: dict[str, Any]  # The input of its jobs.
+    input: dict[str, Any] | None = None  # The input of its jobs.
     priority: int  # The priority of the created jobs, 1 (highest) to 10 (lowest).
     enabled: bool
     #: The effect of a firing while the last job of this schedule is not final: `allow` creates a job, `skip` creates
@@ -631,7 +631,7 @@ class ReceivedEvent:
     subject: str | None = None
     time: datetime | None = None
     data: Any = None  # Any JSON value.
-    extensions: dict[str, Any]
+    extensions: dict[str, Any] | None = None
     headers: dict[str, Any] | None = None  # The headers of the request that a hook received; otherwise None.
     created_at: datetime
     delivery_id: str | None = None  # The hook delivery that contained the event; otherwise None.

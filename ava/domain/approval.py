@@ -252,7 +252,7 @@ class Approval:
     name: str | None = field(metadata={"description": "Its name in the job's journal; null: before the first start."})
     title: str = field(metadata={"payload": "string"})
     payload_json: str = field(
-        metadata=_HIDDEN | {"description": "The content to decide about, any JSON value.", "form": {}, "nullable": True}
+        metadata=_HIDDEN | {"description": "The content to decide about, any JSON value.", "form": {}}
     )
     payload_hash: str = field(
         metadata={

@@ -67,9 +67,10 @@ class RecordSchema(Schema, metaclass=_RecordMeta):
     The dataclass declares the others, also as properties that are `Annotated` or in `names`. Facts about
     a field, which are its metadata or annotation: its `description`; its `name` in the JSON, unless it is the
     attribute's without `_json`; the `prefix` of an id, or its `prefixes` if it is no UUID; `minimum` and `maximum`; the
-    `form` of JSON in OpenAPI; as `payload` the function of `ava.api.http.payloads` that hides it; `nullable`, true if
-    it is null only where it is hidden, false if it is absent instead of null; `flat` if the JSON has the fields of its
-    dataclass instead; `internal` if no client sees it. A field `…_json` is serialized already.
+    `choices` of an enumeration that occur; an `example`; the `form` of JSON in OpenAPI; as `payload` the function of
+    `ava.api.http.payloads` that hides it; `nullable`, true if it is null only where it is hidden, false if it is absent
+    instead of null; `flat` if the JSON has the fields of its dataclass instead; `internal` if no client sees it. A
+    field `…_json` is serialized already.
     """
 
     #: The fields in the order of the JSON, if it differs from the dataclass.
@@ -150,10 +151,10 @@ def _facts_of(kind: type[Any]) -> dict[str, _Fact]:
 def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
     attribute, type_, about, _ = fact
     options: dict[str, Any] = {} if attribute == name else {"attribute": attribute}
-    metadata = {key: value for key, value in about.items() if key == "description"}
+    metadata = {key: about[key] for key in ("description", "example") if key in about}
     if "payload" in about:
         metadata["payload"] = getattr(payloads, f"hide_{about['payload']}")
-    if about.get("nullable", NoneType in get_args(type_)):
+    if about.get("nullable", NoneType in get_args(type_) or about.get("payload") == "value"):
         options["allow_none"] = True
     type_ = _without_none(type_)
     if attribute.endswith("_json"):
@@ -166,7 +167,7 @@ def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
         return Id(*prefixes, **options | ({"attribute": f"{name}.id"} if type_ is Actor else {}), metadata=metadata)
     if get_origin(type_) in (dict, Mapping):
         return JsonString(**options, metadata={"type": "object", "write": write_json} | metadata)
-    bounds = {key: about[key] for key in ("minimum", "maximum") if key in about}
+    bounds = {key: about[key] for key in ("minimum", "maximum", "choices") if key in about}
     return _field_of(type_, {**options, **bounds, "metadata": metadata})
 
 
@@ -181,7 +182,7 @@ def _field_of(type_: Any, options: Mapping[str, Any]) -> fields.Field[Any]:
     if dataclasses.is_dataclass(type_) and type_ not in KINDS:
         # It adds itself.
         _RecordMeta(f"{getattr(type_, '__name__', '')}Record", (RecordSchema,), {"__doc__": type_.__doc__}, of=type_)
-    return KINDS[type_](**options) if type_ in KINDS else Choice(type_, **options)
+    return KINDS[type_](**options) if type_ in KINDS else Choice(**{"choices": type_, **options})
 
 
 class ActorRecord(RecordSchema, of=Actor):

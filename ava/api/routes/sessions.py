@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import cast
 
 from flask import Blueprint, Response, g, request
 
@@ -22,41 +22,12 @@ from ava.api.schemas.keys import (
     write_link,
     write_session,
 )
-from ava.domain.access.sign_in import cookie_name
+from ava.domain.access.actor import Via
+from ava.domain.access.sign_in import EndedSessions, Identity, SignInLink, TenantRole, cookie_name
 from ava.errors import SessionNested
 from ava.services.sessions import SessionUse
 
 blueprint = Blueprint("sessions", __name__, url_prefix="/v1/ava")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _TenantRole:
-    tenant_id: str
-    role: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Identity:
-    tenant_id: str
-    user_id: str
-    role: str
-    expires_at: datetime | None
-    payloads: bool
-    via: str
-    name: str | None
-    tenants: Sequence[_TenantRole]
-    sign_out_url: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Link:
-    path: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    ended: int
 
 
 @blueprint.post("/session")
@@ -129,7 +100,7 @@ def end() -> Response:
     is_audited=True,
 )
 def end_all() -> Response:
-    return responses.data(write_ended(_Ended(context().sessions.end_all(caller()))))
+    return responses.data(write_ended(EndedSessions(ended=context().sessions.end_all(caller()))))
 
 
 @blueprint.post("/session/links")
@@ -147,7 +118,8 @@ def end_all() -> Response:
 def make_link() -> Response:
     _refuse_nested()
     link, token = context().sessions.make_link(caller())
-    return responses.data(write_link(_Link(path=f"/#/signin?link={token}", expires_at=link.expires_at)), 201)
+    shown = SignInLink(path=f"/#/signin?link={token}", expires_at=link.expires_at)
+    return responses.data(write_link(shown), 201)
 
 
 def _refuse_nested() -> None:
@@ -181,15 +153,15 @@ def _identity(use: SessionUse | None, *, ended_at: datetime | None = None, sign_
     provider = None if use is None else use.session.provider
     roles = {who.tenant_id: who.role} if use is None else use.roles
     return write_session(
-        _Identity(
+        Identity(
             tenant_id=who.tenant_id,
             user_id=who.user_id,
-            role=who.role.header,
+            role=who.role,
             expires_at=ended_at or (None if use is None else use.session.ends_at),
             payloads=who.sees_payloads,
-            via=str(who.actor.via),
+            via=cast("Via", who.actor.via),
             name=None if provider is None else provider.name,
-            tenants=[_TenantRole(tenant_id=each, role=role.header) for each, role in sorted(roles.items())],
+            tenants=[TenantRole(tenant_id=each, role=role) for each, role in sorted(roles.items())],
             sign_out_url=sign_out_url,
         )
     )

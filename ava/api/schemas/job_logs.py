@@ -8,9 +8,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from ava.api.http import payloads
-from ava.api.http.fields import STORABLE, BoundedString, Choice, Cursor, Id, Instant, QueryInstant, String, WholeNumber
-from ava.api.http.records import compile_schema
+from ava.api.http.fields import STORABLE, BoundedString, Choice, Cursor, Id, QueryInstant, WholeNumber
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.domain.jobs.job import LogLevel, LogLine, Status
 from ava.store.jobs.reads.job_logs import LAST_SEQ, LogRange
@@ -85,16 +84,12 @@ class LogsQuery(LogFilterQuery):
         return LogRequest(wanted=LogRange(**values), after=after, before=before)
 
 
-class LogLineRecord(Schema):
+class LogLineRecord(RecordSchema, of=LogLine):
     """One line of a job's log."""
-
-    ts = Instant(metadata={"description": "Always with milliseconds."})
-    level = Choice(LogLevel)
-    msg = String(metadata={"payload": payloads.hide_string})
 
 
 class JobLogRecord(Schema):
-    """A job's log."""
+    """A job's log. Its route writes it, because a response may end before its last line."""
 
     job_id = Id("job")
     job_status = Choice(Status)

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load
+from marshmallow import ValidationError, post_load
 
-from ava.api.http.callers.credentials import ROLES
-from ava.api.http.fields import (
-    BoundedString,
-    Choice,
-    ClientId,
-    Flag,
-    Id,
-    Instant,
-    JsonString,
-    Plain,
-    String,
-    WholeNumber,
-)
-from ava.api.http.records import RecordSchema, compile_schema, deleted_record
+from ava.api.http.fields import BoundedString, Choice, ClientId, Flag, Instant, Plain, String
+from ava.api.http.records import KINDS, RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
-from ava.domain.access.actor import Via
 from ava.domain.access.api_key import ANY_WORKER, LONGEST_NAME, ApiKey, ApiKeySpec
 from ava.domain.access.caller import Role
+from ava.domain.access.sign_in import EndedSessions, Identity, SignInLink, TenantRole
 from ava.domain.limits.table import WORKERS_PER_KEY
 
 _ROLES = [role.header for role in Role]
@@ -143,46 +131,30 @@ class KeyBody(Strict):
 # Out -------------------------------------------------------------------------------------------------------------
 
 
+def _role_field(choices: Iterable[Role] = Role, *, metadata: dict[str, Any], **options: Any) -> String:
+    """Return the field of a role in a record."""
+    about = {"enum": [role.header for role in choices], "write": lambda role: f'"{role.header}"'}
+    return String(metadata=about | metadata, **options)
+
+
+KINDS[Role] = _role_field
+
+
 class KeyRecord(RecordSchema, of=ApiKey):
     """An API key."""
 
     names = "id name role prefix created_by created_at expires_at last_used_at payloads workers triggers"
-    role = String(attribute="role_name", metadata={"enum": _ROLES})
-    workers = JsonString(
-        attribute="worker_ids",
-        allow_none=True,
-        metadata={
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "For the role `worker`: the workers that the key may claim runs of; null for other roles.",
-        },
-    )
-
-    triggers = JsonString(
-        metadata={
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "Claimed runs may create children of these workers; `*`: all.",
-        },
-    )
 
 
-class CreatedKeyRecord(KeyRecord):
+class CreatedKeyRecord(RecordSchema, of=ApiKey):
     """An API key that was just created."""
 
-    token = String(
-        allow_none=True,
-        metadata={
-            "description": "The token: `ava_`, two characters that name the installation, a dot, the 16 characters "
-            "of `prefix`, and 43 secret characters. Shown only once: null if the response is repeated for the same "
-            "Idempotency-Key."
-        },
-    )
+    names = f"{KeyRecord.names} token"
 
 
 KeyDeletedRecord = deleted_record("KeyDeletedRecord", "key")
-write_key = compile_schema(KeyRecord(), workers=json.dumps, triggers=json.dumps)
-write_new_key = compile_schema(CreatedKeyRecord(), workers=json.dumps, triggers=json.dumps)
+write_key = compile_schema(KeyRecord())
+write_new_key = compile_schema(CreatedKeyRecord())
 
 
 class SessionBody(Strict):
@@ -195,52 +167,20 @@ class SessionBody(Strict):
         return data["tenant_id"]
 
 
-class SessionTenantRecord(Schema):
+class SessionTenantRecord(RecordSchema, of=TenantRole):
     """A tenant of the caller."""
 
-    tenant_id = Id("ten")
-    role = String(metadata={"enum": list(ROLES)})
 
-
-class SessionRecord(Schema):
+class SessionRecord(RecordSchema, of=Identity):
     """The current caller."""
 
-    tenant_id = Id("ten", metadata={"description": "The tenant of all data that the request reads or writes."})
-    user_id = String(metadata={"description": "The user, or the id of the API key that signed in."})
-    role = String(metadata={"enum": list(ROLES)})
-    expires_at = Instant(
-        allow_none=True, metadata={"description": "When the session ends; null: the request has no session."}
-    )
-    payloads = Flag(metadata={"description": "True if the caller has payload permission."})
-    via = String(
-        metadata={"enum": [Via.HEADERS, Via.OIDC, Via.KEY], "description": "How the caller proved its identity."}
-    )
-    name = String(allow_none=True, metadata={"description": "The person's name; null unless the provider tells it."})
-    tenants = fields.List(
-        fields.Nested(SessionTenantRecord), metadata={"description": "The caller's tenants, and the shown one."}
-    )
-    sign_out_url = String(
-        allow_none=True,
-        metadata={"description": "Where the browser signs out of the identity provider; null except after sign-out."},
-    )
 
-
-class LinkRecord(Schema):
+class LinkRecord(RecordSchema, of=SignInLink):
     """A link that signs in once."""
 
-    path = String(
-        metadata={
-            "description": "The path to append to the address of the dashboard. Its token is in the fragment, which "
-            "browsers do not send to a server."
-        }
-    )
-    expires_at = Instant()
 
-
-class EndedSessionsRecord(Schema):
+class EndedSessionsRecord(RecordSchema, of=EndedSessions):
     """The number of ended sessions."""
-
-    ended = WholeNumber(minimum=0, maximum=2**53)
 
 
 write_session = compile_schema(SessionRecord())

@@ -42,13 +42,22 @@ class ApiKey:
     expires_at: datetime | None
     last_used_at: datetime | None = field(metadata={"description": "The time of the last use, at most a minute old."})
     payloads: bool = field(default=True, metadata={"description": "True if its holder sees payloads."})
-    #: As in `ApiKeySpec`.
-    worker_ids: Sequence[str] | None = None
+    worker_ids: Sequence[str] | None = field(
+        default=None,
+        metadata={
+            "name": "workers",
+            "description": "For the role `worker`: the workers that the key may claim runs of; null for other roles.",
+        },
+    )
     is_of_platform: bool = False
-    triggers: Sequence[str] = ()
-    #: The token, only in the response to its creation.
-    token: str | None = None
-
-    @property
-    def role_name(self) -> str:
-        return self.role.header
+    triggers: Sequence[str] = field(
+        default=(), metadata={"description": "Claimed runs may create children of these workers; `*`: all."}
+    )
+    token: str | None = field(
+        default=None,
+        metadata={
+            "description": "The token: `ava_`, two characters that name the installation, a dot, the 16 characters "
+            "of `prefix`, and 43 secret characters. Shown only once: null if the response is repeated for the same "
+            "Idempotency-Key."
+        },
+    )

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.access import tokens
+from ava.domain.access.actor import Via
 from ava.domain.access.caller import Caller, Role, SignInProof
 from ava.domain.access.tokens import Token, TokenKind
 from ava.errors import StepUpRequired
@@ -149,6 +150,59 @@ class Session:
     def ends_at(self) -> datetime:
         """Return when the session ends at the latest. The next check with the provider may end it earlier."""
         return self.expires_at if self.provider is None else self.provider.ends_at
+
+
+#: Only API keys have the other role, and no session.
+_SIGNED_IN = {"choices": tuple(role for role in Role if role is not Role.WORKER)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TenantRole:
+    """A tenant of a caller."""
+
+    tenant_id: str
+    role: Role = field(metadata=_SIGNED_IN)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """The caller of a request."""
+
+    tenant_id: str = field(metadata={"description": "The tenant of all data that the request reads or writes."})
+    user_id: str = field(metadata={"description": "The user, or the id of the API key that signed in."})
+    role: Role = field(metadata=_SIGNED_IN)
+    expires_at: datetime | None = field(
+        metadata={"description": "When the session ends; null: the request has no session."}
+    )
+    payloads: bool = field(metadata={"description": "True if the caller has payload permission."})
+    via: Via = field(
+        metadata={"description": "How the caller proved its identity.", "choices": (Via.HEADERS, Via.OIDC, Via.KEY)}
+    )
+    name: str | None = field(metadata={"description": "The person's name; null unless the provider tells it."})
+    tenants: Sequence[TenantRole] = field(metadata={"description": "The caller's tenants, and the shown one."})
+    sign_out_url: str | None = field(
+        metadata={"description": "Where the browser signs out of the identity provider; null except after sign-out."}
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignInLink:
+    """A link that signs in once."""
+
+    path: str = field(
+        metadata={
+            "description": "The path to append to the address of the dashboard. Its token is in the fragment, which "
+            "browsers do not send to a server."
+        }
+    )
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndedSessions:
+    """The number of ended sessions."""
+
+    ended: int
 
 
 def write_cookie(token: str, *, tenant_id: str, own_tenant_id: str) -> str:

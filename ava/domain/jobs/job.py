@@ -144,7 +144,6 @@ class Job:
         metadata={
             "description": "The payload. Null, with `payload_hidden: true`, for callers without payload permission.",
             "payload": "value",
-            "nullable": True,
         }
     )
     triggered_by: str = field(
@@ -369,8 +368,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogLine:
+    """One line of a job's log."""
+
     #: Position in the log: the run's number first, then the line's, so that runs follow in order.
-    seq: int
-    ts: datetime
+    seq: int = field(metadata={"internal": True})
+    ts: datetime = field(metadata={"description": "Always with milliseconds."})
     level: LogLevel
-    msg: str
+    msg: str = field(metadata={"payload": "string"})
