@@ -322,7 +322,7 @@ class Job(JobProperties):
     deadline_at: datetime | None = None  # When it fails if it has not ended; None: never.
     #: Resource usage of its runs; None before the first start: `cpu_ms`, `peak_memory_mb`, `wait_ms`.
     usage: dict[str, Any] | None = None
-    #: The wait reason of a queued job: what blocks it before it is considered for a start; None for other jobs.
+    #: The wait reason of a queued job: its obstacle, apart from the jobs ahead of it; None for other jobs.
     waits_for: JobWaitsFor | None = None
     #: The identity that caused its creation: its caller, the creator of its schedule or hook, or the sender of its
     #: event.
@@ -537,7 +537,7 @@ class Schedule:
     paused: Pause | None = None  # Its pause; None: it is not paused.
     #: In place of `cron` and `timezone`: it fires at the multiples of this interval since the Unix epoch.
     every_seconds: int | None = None
-    #: The decision of persons that each job needs before its first start, if none of its worker applies.
+    #: The decision of persons that each job needs before its first start, unless an approval of its worker applies.
     approval: dict[str, Any] | None = None
     expires_in_seconds: int | None = None  # Seconds from its slot until a job that has not started is cancelled.
 

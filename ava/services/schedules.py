@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -17,7 +17,7 @@ from ava.domain.counts import PageBounds
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.limits.table import SCHEDULES
 from ava.domain.schedules.firing import Firing
-from ava.domain.schedules.schedule import FiringTime, timezone_data_version
+from ava.domain.schedules.schedule import FiringTime, Preview, timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import (
@@ -43,14 +43,6 @@ _DECISIVE = ("cron", "timezone", "every_seconds", "enabled", "starts_at", "ends_
 _INDIFFERENT = ("name", "enabled")
 #: Fields that a handler module determines if it declares the schedule.
 _DECLARED = ("worker_id", "cron", "timezone", "every_seconds")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preview:
-    """The meaning of a pattern in a time zone."""
-
-    description: str
-    next: Sequence[FiringTime]
 
 
 class Schedules:
@@ -233,7 +225,7 @@ def _show(connection: Connection, caller: Caller, schedule_id: str) -> Schedule:
 
 
 def _with_timing(changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return changes in which a pattern replaces an interval, and an interval a pattern."""
+    """Return changes, with null for the interval that a pattern replaces, or the pattern that an interval replaces."""
     if "every_seconds" in changes:
         return {**changes, "cron": None, "timezone": None}
     return {**changes, "every_seconds": None} if changes.keys() & {"cron", "timezone"} else changes

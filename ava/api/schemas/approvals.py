@@ -9,14 +9,13 @@ from typing import Any
 
 from marshmallow import ValidationError, post_load
 
-from ava.api.http import paging, payloads
+from ava.api.http import paging
 from ava.api.http.fields import (
     STORABLE,
     BoundedString,
     CheckedString,
     Choice,
     ClientId,
-    JsonString,
     Plain,
     QueryFlag,
     filtered,
@@ -69,18 +68,12 @@ class _Rule(Plain):
 
 def rule_field(description: str, **rest: Any) -> Plain:
     """The field `approval` of a worker, trigger or schedule; `description` begins its description."""
-    fields_ = "`title`, `when` (a pattern over the input, as of a subscription), and those of `env.approve`"
+    fields_ = "`title`, `when` (a pattern over the input, as of a subscription), and the fields of `env.approve`"
     metadata = {
         "type": "object",
         "description": f"{description} Fields: {fields_}. The input is the content that is approved.",
     }
     return _Rule(allow_none=True, metadata=metadata, **rest)
-
-
-def shown_rule(description: str, **rest: Any) -> JsonString:
-    """The same field of a record."""
-    metadata = {"type": "object", "description": description, "payload": payloads.hide_value}
-    return JsonString(allow_none=True, metadata=metadata, **rest)
 
 
 class DecisionBody(Strict):

@@ -110,7 +110,7 @@ class TriggerBody(Strict):
         },
     )
     approval = rule_field(
-        "The decision of persons that the job needs before its first start, if none of its worker applies.",
+        "The decision of persons that the job needs before its first start, unless an approval of its worker applies.",
         load_default=None,
     )
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, post_load, validates_schema
 
 from ava.api.http import paging
 from ava.api.http.fields import (
     REQUIRED,
     ClientId,
     Flag,
-    Instant,
     JsonObject,
     QueryFlag,
     String,
@@ -24,18 +21,13 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
-from ava.api.schemas.approvals import rule_field, shown_rule
+from ava.api.schemas.approvals import rule_field
 from ava.api.schemas.pause_fields import paused_filter
 from ava.domain.limits.table import SCHEDULE_INPUT_BYTES
 from ava.domain.schedules.cron import LONGEST_CRON, CronError
 from ava.domain.schedules.firing import Firing
-from ava.domain.schedules.schedule import FiringTime, check_cron, check_timezone
-from ava.domain.schedules.schedule_record import (
-    RECORD,
-    Schedule,
-    ScheduleSpec,
-    format_local_time,
-)
+from ava.domain.schedules.schedule import FiringTime, Preview, check_cron, check_timezone
+from ava.domain.schedules.schedule_record import APPROVAL, RECORD, Schedule, ScheduleSpec
 from ava.store.schedules.definitions import ScheduleFilter
 
 MAX_SLOTS = 50
@@ -71,13 +63,10 @@ class _TimeZone(String):
         return value
 
 
-_APPROVAL = "The decision of persons that each job needs before its first start, if none of its worker applies."
-
-
 def _check_timing(values: dict[str, Any], *, is_whole: bool) -> None:
     """Raise `ValidationError` unless there is an interval, or a pattern with its time zone.
 
-    `is_whole`: whether one of them is required.
+    `is_whole`: missing values are errors.
     """
     if values.get("every_seconds") is not None:
         for name in ("cron", "timezone"):
@@ -111,13 +100,13 @@ class ScheduleBody(PatternBody, of=ScheduleSpec):
     input = JsonObject(attribute="input_json", load_default="{}", limit=SCHEDULE_INPUT_BYTES)
     enabled = Flag(metadata={"description": "The opposite of `paused`."})
     paused = Flag(metadata={"description": "True: the schedule does not fire until it is resumed.  Default: it fires."})
-    approval = rule_field(_APPROVAL, attribute="approval_json", load_default=None)
+    approval = rule_field(APPROVAL, attribute="approval_json", load_default=None)
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> ScheduleSpec:
         enabled, paused = values.pop("enabled", None), values.pop("paused", None)
         if enabled is not None and enabled is paused:
-            raise ValidationError("It contradicts enabled; send only one of them.", "paused")
+            raise ValidationError("It contradicts enabled; send either paused or enabled.", "paused")
         return ScheduleSpec(
             enabled=not paused if enabled is None else enabled,
             **values,
@@ -202,50 +191,28 @@ class ScheduleRecord(RecordSchema, of=Schedule):
     """A schedule: a worker, and the cron pattern or the interval that starts it."""
 
     names = RECORD
-    approval = shown_rule(_APPROVAL, attribute="approval_json")
 
 
 ScheduleDeletedRecord = deleted_record("ScheduleDeletedRecord", "sch")
-_SLOT_TEXT = {"description": "The local time, without an offset.", "example": "2026-10-25T02:30"}
-_NOTE_TEXT = {
-    "type": ["string", "null"],
-    "enum": ["gap", "overlap", None],
-    "description": "`gap`: clocks go forward and skip this local time; `overlap`: clocks go back and this local time "
-    "occurs twice.",
-}
 
 
-class SlotRecord(Schema):
+class SlotRecord(RecordSchema, of=FiringTime):
     """A local time of a pattern, and its instant."""
 
-    slot = String(attribute="local_time", metadata=_SLOT_TEXT)
-    at = Instant()
-    note = String(allow_none=True, metadata=_NOTE_TEXT)
+    names = "slot at note"
 
 
-class PreviewRecord(Schema):
+class PreviewRecord(RecordSchema, of=Preview):
     """A pattern in words, and its next slots."""
-
-    description = String(metadata={"description": "The cron pattern, or the interval, in words."})
-    next = fields.List(fields.Nested(SlotRecord))
 
 
 class FiringRecord(RecordSchema, of=Firing):
     """A past slot, and its outcome."""
 
     names = "slot at outcome reason job_id"
-    slot = String(attribute="local_time", metadata=_SLOT_TEXT)
-
-
-def _write_slot(local_time: datetime) -> str:
-    return f'"{format_local_time(local_time)}"'
-
-
-def _write_slots(found: Iterable[FiringTime]) -> str:
-    return f"[{','.join(map(write_slot, found))}]"
 
 
 write_schedule = compile_schema(ScheduleRecord())
-write_slot = compile_schema(SlotRecord(), slot=_write_slot)
-write_preview = compile_schema(PreviewRecord(), next=_write_slots)
-write_firing = compile_schema(FiringRecord(), slot=_write_slot)
+write_slot = compile_schema(SlotRecord())
+write_preview = compile_schema(PreviewRecord())
+write_firing = compile_schema(FiringRecord())

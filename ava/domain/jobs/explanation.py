@@ -12,7 +12,7 @@ from ava.domain.jobs.wait_reasons import DATED, SUSPENDED, WaitsFor
 from ava.domain.jobs.waiting import Waiting
 from ava.domain.pause import Pause
 from ava.domain.record import format_time
-from ava.domain.schedules.schedule_record import format_local_time
+from ava.domain.schedules.schedule import format_local_time
 from ava.domain.secrets.redaction import without_payload
 from ava.domain.strings import printable
 from ava.domain.worker import PULL_LIVE_SECONDS, PULLED_SILENT_SECONDS, PullQueue, WorkerStatus, is_pulled, shown_queue

@@ -95,7 +95,7 @@ class JobSpec:
     debounce: Debounce | None = None
     #: Seconds from creation, or from `scheduled_at`, until the job fails; None: the worker's setting.
     deadline_seconds: float | None = None
-    #: The approval that it needs before its first start, if none of its worker applies (`approval_rule`), as JSON.
+    #: The approval before its first start (`approval_rule`), as JSON; an approval of its worker precedes it.
     approval_json: str | None = None
     #: The job's entry in a bulk request's graph, if it has a name or predecessors.
     entry: Entry | None = None
@@ -110,7 +110,7 @@ class JobSpec:
 
 
 _ID = {"prefix": "job"}
-#: What creates or cancels a job: a user, API key, schedule, job, hook or subscription.
+#: The creator or canceller of a job: a user, API key, schedule, job, hook or subscription.
 _MAKERS = {"prefixes": ("usr", "key", "sch", "job", "hk", "sub")}
 _BEGAN = {
     "description": "Start of the current or last run; if the job has waited, of the first run of its last attempt.",
@@ -192,7 +192,7 @@ class Job:
     run_no: int
     waits_for: WaitsFor | None = field(
         metadata={
-            "description": "The wait reason of a queued job: what blocks it before it is considered for a start; "
+            "description": "The wait reason of a queued job: its obstacle, apart from the jobs ahead of it; "
             "null for other jobs. `unknown`: a reason of a later release."
         }
     )

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
+from typing import Annotated
 from uuid import UUID
 
 from ava.domain import ids
 from ava.domain.jobs.job import Status
 from ava.domain.record import format_time
-from ava.domain.schedules.schedule import FiringTime
-from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, format_local_time, spread_delay
+from ava.domain.schedules.schedule import SLOT, FiringTime, format_local_time
+from ava.domain.schedules.schedule_record import CatchUp, Overlap, Schedule, spread_delay
 from ava.domain.worker import WorkerStatus
 
 #: A firing time that is decided within this many seconds is on time; a later one was missed. A dispatcher that takes
@@ -46,13 +47,17 @@ class Firing:
     """A past slot, and its outcome."""
 
     #: Without a time zone.
-    local_time: datetime = field(metadata={"name": "slot"})
+    local_time: datetime = field(metadata={"internal": True})
     at: datetime
     outcome: Outcome
     reason: str | None = field(
         metadata={"description": "Why the firing was skipped or missed; null if it fired.", "payload": "reason"}
     )
     job_id: str | None = field(metadata={"prefix": "job"})
+
+    @property
+    def slot(self) -> Annotated[str, SLOT]:
+        return format_local_time(self.local_time)
 
     @property
     def id(self) -> str:

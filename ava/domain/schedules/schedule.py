@@ -14,15 +14,18 @@ their dispatchers would disagree about the instant of a firing time.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import Literal, NamedTuple
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import tzdata
 
+from ava.domain.record import about
 from ava.domain.schedules.cron import LAST_YEAR, CronPattern, in_words, parse_cron
 
 #: The database's placeholder for "not configured yet"; not valid for schedules.
@@ -66,8 +69,23 @@ def timezone_data_version() -> str:
     return str(tzdata.IANA_VERSION)
 
 
-Note = Literal["gap", "overlap"]
+def format_local_time(local_time: datetime) -> str:
+    """Return a local time as clients see it, such as `2026-10-25T02:30`."""
+    return local_time.isoformat(timespec="minutes" if not local_time.second else "seconds")
 
+
+class Note(StrEnum):
+    """Why the clocks of a time zone make a local time special."""
+
+    GAP = "gap"
+    OVERLAP = "overlap"
+
+
+#: The facts of the field `slot`.
+SLOT = about("The local time, without an offset.", example="2026-10-25T02:30")
+_NOTE = about(
+    "`gap`: clocks go forward and skip this local time; `overlap`: clocks go back and this local time occurs twice."
+)
 #: Earlier instants have no local time in some time zones.
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,7 +93,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_OVERLAP = timedelta(days=1)
 
 
-class FiringTime(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FiringTime:
     """A local time that a pattern names, and its instant.
 
     The firing times of a pattern have distinct `local_time`, except in the overlap of a cadence, where the second has
@@ -84,10 +103,21 @@ class FiringTime(NamedTuple):
     """
 
     #: The local time, without a time zone. Of merged lost times, the first.
-    local_time: datetime
+    local_time: datetime = field(metadata={"internal": True})
     at: datetime
-    #: `gap` if the local time does not exist, `overlap` if it exists twice.
-    note: Note | None
+    note: Note | None = field(metadata=_NOTE)
+
+    @property
+    def slot(self) -> Annotated[str, SLOT]:
+        return format_local_time(self.local_time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """The meaning of a pattern in a time zone."""
+
+    description: str = field(metadata=about("The cron pattern, or the interval, in words."))
+    next: Sequence[FiringTime]
 
 
 def check_cron(cron: str) -> None:
@@ -143,9 +173,9 @@ def _fixed_times(pattern: CronPattern, zone_info: ZoneInfo, after: datetime) -> 
         first, second = _offsets(local_time, zone_info)
         note: Note | None = None
         if first >= second:
-            at, note = _instant(local_time, first), "overlap" if first > second else None
+            at, note = _instant(local_time, first), Note.OVERLAP if first > second else None
         else:
-            at, note = _end_of_gap(local_time, zone_info, first, second), "gap"
+            at, note = _end_of_gap(local_time, zone_info, first, second), Note.GAP
             if at == gap_end:
                 continue
             gap_end = at
@@ -166,7 +196,7 @@ def _cadence_times(pattern: CronPattern, zone_info: ZoneInfo, after: datetime) -
             yield again.popleft()
         note: Note | None = None
         if first > second:
-            note = "overlap"
+            note = Note.OVERLAP
             if (at_again := _instant(local_time, second)) > after:
                 again.append(FiringTime(local_time.replace(fold=1), at_again, note))
         if at > after:

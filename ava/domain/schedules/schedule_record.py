@@ -23,6 +23,9 @@ from ava.domain.schedules.schedule import (
     multiples_after,
 )
 
+APPROVAL = (
+    "The decision of persons that each job needs before its first start, unless an approval of its worker applies."
+)
 DEFAULT_CATCH_UP_SECONDS = 3_600
 
 _MOMENT = timedelta(microseconds=1)
@@ -113,8 +116,7 @@ class ScheduleSpec:
             maximum=MAX_EXPIRY_SECONDS,
         ),
     )
-    #: The approval of its jobs, as in `JobSpec`.
-    approval_json: str | None = None
+    approval_json: str | None = field(default=None, metadata=about(APPROVAL, payload="value"))
 
     def firing_times_after(self, after: datetime) -> Iterator[FiringTime]:
         if self.starts_at is not None and self.starts_at > after:
@@ -166,7 +168,7 @@ class Schedule(ScheduleSpec):
     created_at: datetime
     updated_at: datetime = field(metadata=about("When it was last changed or paused; a firing does not change it."))
     paused: Pause | None = None
-    #: The persons who have changed what it does or when, as `actor.join` writes them.
+    #: The persons who have changed its jobs or its times, as `actor.join` writes them.
     changers: str | None = None
 
 
@@ -182,11 +184,6 @@ def spread_delay(schedule_id: str, spread_seconds: int) -> timedelta:
     """Return the constant delay of a schedule's firings, from 0 to `spread_seconds`, derived from its id."""
     digest = hashlib.blake2b(schedule_id.encode(), digest_size=8).digest()
     return timedelta(milliseconds=int.from_bytes(digest) % (spread_seconds * 1000 + 1))
-
-
-def format_local_time(local_time: datetime) -> str:
-    """Return a local time as clients see it, such as `2026-10-25T02:30`."""
-    return local_time.isoformat(timespec="minutes" if not local_time.second else "seconds")
 
 
 def make_schedule_record(schedule: Schedule) -> dict[str, Any]:
