@@ -142,25 +142,50 @@ class PositiveNumber(Number):
         return float(value)
 
 
+class BoundedNumber(Number):
+    """A JSON number within bounds; `"2"` and `true` are refused."""
+
+    def __init__(self, *, minimum: float, maximum: float, **rest: Any) -> None:
+        rest["metadata"] = rest.get("metadata", {}) | {"minimum": minimum, "maximum": maximum}
+        super().__init__(**rest)
+        self.minimum = minimum
+        self.maximum = maximum
+
+    def read(self, value: Any) -> float:
+        # NaN and infinity are outside all bounds.
+        if type(value) not in (int, float) or not self.minimum <= value <= self.maximum:
+            raise ValidationError(f"It must be a number from {self.minimum:,} to {self.maximum:,}.")
+        return float(value)
+
+
 class JsonString(Plain):
     """A value of a record that is already encoded as JSON."""
 
 
 class WholeNumber(Plain):
-    """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are refused. In a query it is a string of digits."""
+    """A JSON integer within bounds; `2.5`, `2.0`, `"2"` and `true` are refused. In a query it is a string of digits.
 
-    def __init__(self, *, minimum: int, maximum: int, is_string: bool = False, **rest: Any) -> None:
+    The refusal of a larger number names `limit`, if there is one.
+    """
+
+    def __init__(
+        self, *, minimum: int, maximum: int, is_string: bool = False, limit: Limit | None = None, **rest: Any
+    ) -> None:
         super().__init__(**rest)
         self.minimum = minimum
         self.maximum = maximum
         self.is_string = is_string
+        self.limit = limit
 
     def read(self, value: Any) -> int:
         if self.is_string and isinstance(value, str) and _WHOLE.fullmatch(value):
             value = int(value)
-        if type(value) is not int or not self.minimum <= value <= self.maximum:
-            raise ValidationError(f"It must be an integer from {self.minimum} to {self.maximum}.")
-        return value
+        if type(value) is int and self.minimum <= value <= self.maximum:
+            return value
+        message = f"It must be an integer from {self.minimum} to {self.maximum}."
+        if self.limit is not None and type(value) is int and value > self.maximum:
+            message = self.limit.message(message)
+        raise ValidationError(message)
 
 
 def filtered(name: str, description: str) -> dict[str, Any]:
@@ -305,6 +330,25 @@ class JsonObject(Plain):
                 self.limit.message(f"The input is too large; at most {self.limit.value:,} bytes are accepted here.")
             )
         return input_json
+
+
+class BoundedJson(Plain):
+    """Any JSON value, stored as ASCII JSON; the refusal of a large one names it as `what`."""
+
+    def __init__(self, *, limit: Limit, what: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.limit = limit
+        self.what = what
+
+    def read(self, value: Any) -> str:
+        try:
+            json_string = _compact(value)
+        except ValueError:
+            raise ValidationError("It has a number that is too large for a double.") from None
+        if len(json_string) > self.limit.value:
+            sentence = f"The {self.what} is too large; at most {self.limit.value:,} bytes are accepted."
+            raise PayloadTooLarge(self.limit.message(sentence))
+        return json_string
 
 
 def _size(value: Mapping[str, Any]) -> int:

@@ -12,6 +12,7 @@ from marshmallow import ValidationError, post_load
 from ava.api.http import paging
 from ava.api.http.fields import (
     STORABLE,
+    BoundedJson,
     BoundedString,
     CheckedString,
     Choice,
@@ -23,7 +24,6 @@ from ava.api.http.fields import (
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
-from ava.api.schemas.run_fields import BoundedJson
 from ava.domain.approval import (
     MAX_COMMENT_CHARS,
     RECORD,

@@ -11,7 +11,7 @@ from ava.api.http import paging
 from ava.api.http.fields import Choice, WholeNumber, filtered
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeBody, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.schemas.event_fields import EventTypeField
+from ava.api.schemas.events import EventTypeField
 from ava.domain.delivery import RECEIVED, REDELIVERABLE, REPLAYABLE, SENT, Delivery, DeliveryStatus
 from ava.domain.webhooks.webhook_events import EventType
 from ava.store.delivery_table import DeliveryFilter

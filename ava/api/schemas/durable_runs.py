@@ -10,6 +10,8 @@ from marshmallow import ValidationError, post_load
 
 from ava.api.http.fields import (
     STORABLE,
+    BoundedJson,
+    BoundedNumber,
     BoundedString,
     Choice,
     ClientId,
@@ -23,7 +25,6 @@ from ava.api.http.records import compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.approvals import ApprovalField
 from ava.api.schemas.job_details import ChildRecord
-from ava.api.schemas.run_fields import BoundedJson, BoundedNumber
 from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs import priority

@@ -4,21 +4,86 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from marshmallow import fields, post_load
+from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import REQUIRED, BoundedString, Instant, WholeNumber, filtered
+from ava.api.http.fields import (
+    REQUIRED,
+    BoundedJson,
+    BoundedString,
+    CheckedString,
+    Instant,
+    Plain,
+    WholeNumber,
+    filtered,
+)
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Entries, Strict
-from ava.api.schemas.event_fields import EventTypeField, JsonValue
-from ava.domain.events.event import DEFAULT_SOURCE, MAX_ID_CHARS, MAX_TEXT_CHARS, EventSpec, InboundEvent
+from ava.domain.events.event import (
+    DEFAULT_SOURCE,
+    MAX_ID_CHARS,
+    MAX_TEXT_CHARS,
+    EventSpec,
+    InboundEvent,
+    compact_json,
+    is_client_type,
+)
+from ava.domain.events.pattern_rules import PatternError
+from ava.domain.events.patterns import compile_pattern
+from ava.domain.events.subscription import is_event_type
+from ava.domain.events.templates import TemplateError, compile_template
 from ava.domain.limits.inbound_limits import BULK_EVENTS
+from ava.domain.limits.table import INPUT_BYTES
 from ava.store.events.events import EventFilter
 
 # In ------------------------------------------------------------------------------------------------------------------
+
+
+#: The type of an event.
+EventTypeField = partial(
+    CheckedString, is_client_type, "It must be 1 to 200 visible ASCII characters, and not begin with `ava.`."
+)
+#: The type of the events of a subscription.
+SubscribedTypeField = partial(
+    CheckedString,
+    is_event_type,
+    "It must be an event type: 1 to 200 visible ASCII characters that do not begin with `ava.`. A final `.*` matches "
+    "any further parts.",
+)
+
+
+class PatternField(Plain):
+    """A pattern over events, stored as JSON."""
+
+    def read(self, value: Any) -> str:
+        try:
+            compile_pattern(value)
+            return compact_json(value)
+        except PatternError as error:
+            raise _at(error.path, error.reason) from None
+        except ValueError:
+            raise ValidationError("It has a number that is too large for a double.") from None
+
+
+class TemplateField(Plain):
+    """A template of an input, stored as JSON."""
+
+    def read(self, value: Any) -> str:
+        try:
+            compile_template(value)
+            return compact_json(value)
+        except TemplateError as error:
+            raise _at(error.path, error.reason) from None
+        except ValueError:
+            raise ValidationError("It has a number that is too large for a double.") from None
+
+
+def _at(path: str, reason: str) -> ValidationError:
+    return ValidationError({path: [reason]} if path else reason)
 
 
 class EventBody(Strict):
@@ -28,7 +93,9 @@ class EventBody(Strict):
         required=True,
         metadata={"description": "The type of the event, such as `order.paid`. The prefix `ava.` is reserved."},
     )
-    data = JsonValue(required=True, allow_none=True, metadata={"description": "Any JSON value."})
+    data = BoundedJson(
+        limit=INPUT_BYTES, what="data", required=True, allow_none=True, metadata={"description": "Any JSON value."}
+    )
     id = BoundedString(
         MAX_ID_CHARS,
         load_default=None,

@@ -23,7 +23,7 @@ from ava.api.http.fields import (
 )
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
-from ava.api.schemas.event_fields import EventTypeField, PatternField, TemplateField
+from ava.api.schemas.events import EventTypeField, PatternField, TemplateField
 from ava.api.schemas.pause_fields import new_paused
 from ava.domain.events.hook import (
     MAX_SECRETS,

@@ -11,12 +11,23 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load
 
-from ava.api.http.fields import ANY, BoundedString, Choice, Flag, Instant, JsonString, Plain, String
+from ava.api.http.fields import (
+    ANY,
+    BoundedJson,
+    BoundedNumber,
+    BoundedString,
+    Choice,
+    Flag,
+    Instant,
+    JsonString,
+    Plain,
+    String,
+    WholeNumber,
+)
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.durable_runs import WaitBody
 from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WorkerIds
-from ava.api.schemas.run_fields import BoundedJson, BoundedNumber, LimitedNumber
 from ava.domain.jobs.job import LogLevel, Status
 from ava.domain.limits.graph_limits import WAITS_PER_CALL
 from ava.domain.limits.table import (
@@ -58,8 +69,8 @@ class ClaimBody(Strict):
         required=True,
         metadata={"description": "The workers to claim runs of; the key must list each of them."},
     )
-    capacity = LimitedNumber(
-        RUNS_PER_CLAIM,
+    capacity = WholeNumber(
+        limit=RUNS_PER_CLAIM,
         minimum=1,
         maximum=RUNS_PER_CLAIM.value,
         load_default=1,
@@ -92,8 +103,8 @@ class ClaimBody(Strict):
 class LineBody(Strict):
     """A log line."""
 
-    seq = LimitedNumber(
-        RUN_LINES,
+    seq = WholeNumber(
+        limit=RUN_LINES,
         minimum=0,
         maximum=RUN_LINES.value - 1,
         required=True,

@@ -13,7 +13,7 @@ from ava.api.http.fields import ClientId, JsonObject, JsonString, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
-from ava.api.schemas.event_fields import PatternField, SubscribedTypeField, TemplateField
+from ava.api.schemas.events import PatternField, SubscribedTypeField, TemplateField
 from ava.api.schemas.pause_fields import new_paused, paused_filter
 from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
 from ava.domain.events.templates import FIELDS

@@ -7,7 +7,16 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http.fields import STORABLE, BoundedString, Choice, Instant, JsonObject, JsonString, Number, WholeNumber
+from ava.api.http.fields import (
+    STORABLE,
+    BoundedNumber,
+    BoundedString,
+    Choice,
+    Instant,
+    JsonObject,
+    JsonString,
+    WholeNumber,
+)
 from ava.api.http.records import KINDS
 from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.job_filters import TAGS_FORM, Tags
@@ -29,7 +38,6 @@ from ava.domain.limits.table import DAYS_AHEAD
 
 _NULL: dict[str, Any] = {"null": "It must not be null."}
 _KEY = "The deduplication key of the job, per tenant and worker."
-_DELAYS = "0 to 31,622,400 seconds"
 
 
 class DedupeBody(Strict):
@@ -134,19 +142,8 @@ def refuse_two_expiries(values: dict[str, Any]) -> None:
         raise ValidationError({"start_before": ["It must be later than scheduled_at."]})
 
 
-class _Within(Number):
-    """A JSON number within bounds; `"2"` and `true` are refused."""
-
-    def __init__(self, minimum: float, maximum: float, description: str) -> None:
-        super().__init__(metadata={"minimum": minimum, "maximum": maximum, "description": description})
-        self._bounds = minimum, maximum
-
-    def read(self, value: Any) -> float:
-        low, high = self._bounds
-        # NaN and infinity are outside all bounds.
-        if type(value) not in (int, float) or not low <= value <= high:
-            raise ValidationError(f"It must be a number from {low:,} to {high:,}.")
-        return float(value)
+def _within(minimum: float, maximum: float, description: str) -> BoundedNumber:
+    return BoundedNumber(minimum=minimum, maximum=maximum, metadata={"description": description})
 
 
 class RetryDelaysBody(Strict):
@@ -159,14 +156,14 @@ class RetryDelaysBody(Strict):
         metadata={"description": "Max number of attempts after the first."},
     )
     delays_seconds = fields.List(
-        _Within(0, MAX_SECONDS, _DELAYS),
+        _within(0, MAX_SECONDS, "0 to 31,622,400 seconds"),
         validate=validate.Length(1, MAX_DELAYS, error=f"It must have 1 to {MAX_DELAYS} numbers."),
         metadata={"description": "Retry delays in seconds, one per attempt; the last one repeats."},
     )
-    first_seconds = _Within(0, MAX_SECONDS, "Without `delays_seconds`: the first delay (default 1).")
-    factor = _Within(1, 1000, "Without `delays_seconds`: the factor from one delay to the next (default 2).")
-    max_delay_seconds = _Within(0, MAX_SECONDS, "Without `delays_seconds`: the max delay (default 3600).")
-    jitter = _Within(0, 1, "Random jitter as a fraction of each delay, in both directions (default 0.2).")
+    first_seconds = _within(0, MAX_SECONDS, "Without `delays_seconds`: the first delay (default 1).")
+    factor = _within(1, 1000, "Without `delays_seconds`: the factor from one delay to the next (default 2).")
+    max_delay_seconds = _within(0, MAX_SECONDS, "Without `delays_seconds`: the max delay (default 3600).")
+    jitter = _within(0, 1, "Random jitter as a fraction of each delay, in both directions (default 0.2).")
 
     @validates_schema
     def _check(self, values: dict[str, Any], **_: Any) -> None:
