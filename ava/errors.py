@@ -7,6 +7,7 @@ the whole tree, and a reader of a response looks for its code here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from ava.error_codes import ErrorCode
 
@@ -93,6 +94,16 @@ class WorkerConflict(StartError):
 
 class HandlerError(StartError):
     """A handler's declaration is wrong."""
+
+
+Found = TypeVar("Found")
+
+
+def required(found: Found | None, missing: type[AvaError]) -> Found:
+    """Return what was found; raise the error if it is None."""
+    if found is None:
+        raise missing
+    return found
 
 
 # Answering a request -----------------------------------------------------------------------------------------------
@@ -190,44 +201,38 @@ class NotFound(RequestError):
     code = ErrorCode.RESOURCE_NOT_FOUND
 
 
+class Conflict(RequestError):
+    """The state forbids this."""
+
+    code = ErrorCode.RESOURCE_CONFLICT
+
+
 class JobNotFound(NotFound):
     """No such job; the id may be wrong, or its record is past retention."""
 
 
-class WorkerExists(RequestError):
+class WorkerExists(Conflict):
     """A worker with this id exists; choose another slug."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class WorkersFull(RequestError):
+class WorkersFull(Conflict):
     """The tenant has reached its limit of workers; delete one first."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class WorkerInUse(RequestError):
+class WorkerInUse(Conflict):
     """Jobs of the worker wait or run; cancel them first with POST /v1/ava/jobs/cancel, or deprecate the worker."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class RunLost(RequestError):
+class RunLost(Conflict):
     """This token no longer owns the run, which ended or was declared lost. Nothing was written; stop working on it."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class RunToStop(RequestError):
+class RunToStop(Conflict):
     """The job is to be cancelled, so this run creates no children; end it."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class StepRecorded(RequestError):
+class StepRecorded(Conflict):
     """The step has another result already, which stays; read the journal of the run."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class InterruptedStep(RequestError):
@@ -248,20 +253,16 @@ class WorkerNotFound(NotFound):
     """No such worker; GET /v1/ava/workers lists all workers."""
 
 
-class JobStateConflict(RequestError):
+class JobStateConflict(Conflict):
     """The job's state forbids this."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class OperationNotFound(NotFound):
     """No such operation; GET /v1/ava/operations lists all operations within their retention."""
 
 
-class OperationEnded(RequestError):
+class OperationEnded(Conflict):
     """The operation has ended already."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class WorkerDeprecated(JobStateConflict):
@@ -282,16 +283,12 @@ class ContainmentNotFound(NotFound):
     """No such containment; GET /v1/ava/containments lists all containments within their retention."""
 
 
-class ContainmentConflict(RequestError):
+class ContainmentConflict(Conflict):
     """There is no proof yet: it is written once the containment is complete, and once it is lifted."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class ContainmentsFull(RequestError):
+class ContainmentsFull(Conflict):
     """The tenant has reached its limit of active containments; lift one first."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class ChildrenRefused(RequestError):
@@ -308,26 +305,20 @@ class WebhookNotFound(NotFound):
     """No such webhook or delivery; GET /v1/webhooks lists the webhooks, and old deliveries are deleted."""
 
 
-class WebhookStateConflict(RequestError):
+class WebhookStateConflict(Conflict):
     """The webhook is paused; resume it first with POST /v1/webhooks/:id/resume."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class NoticeNotFound(NotFound):
     """No such notice or delivery; GET /v1/ava/notices lists the notices, and old deliveries are deleted."""
 
 
-class NoticeStateConflict(RequestError):
+class NoticeStateConflict(Conflict):
     """The notice is paused; resume it first with POST /v1/ava/notices/:id/resume."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class NoticesFull(RequestError):
+class NoticesFull(Conflict):
     """The tenant has reached its limit of notices; delete one first."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class NodeNotFound(NotFound):
@@ -338,22 +329,16 @@ class ScheduleNotFound(NotFound):
     """No such schedule; GET /v1/ava/schedules lists all schedules."""
 
 
-class ScheduleDeclared(RequestError):
+class ScheduleDeclared(Conflict):
     """A handler module declares this schedule; change worker, cron and timezone there, or disable it with PATCH."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class ScheduleLimitReached(RequestError):
+class ScheduleLimitReached(Conflict):
     """The tenant has reached its limit of schedules; delete one first."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class WebhooksFull(RequestError):
+class WebhooksFull(Conflict):
     """The tenant has reached its limit of webhooks; delete one first."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class HookNotFound(NotFound):
@@ -364,26 +349,20 @@ class HookUnknown(NotFound):
     """No hook has this URL; it may have been rotated or deleted."""
 
 
-class HookStateConflict(RequestError):
+class HookStateConflict(Conflict):
     """The delivery cannot be replayed."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class HooksFull(RequestError):
+class HooksFull(Conflict):
     """The tenant has reached its limit of hooks; delete one first."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class SubscriptionNotFound(NotFound):
     """No such subscription; GET /v1/ava/subscriptions lists all subscriptions."""
 
 
-class SubscriptionsFull(RequestError):
+class SubscriptionsFull(Conflict):
     """The tenant has reached its limit of subscriptions; delete one first."""
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class EventNotFound(NotFound):
@@ -398,12 +377,10 @@ class ApprovalNotFound(NotFound):
     """No such approval; GET /v1/ava/approvals lists the approvals that are stored."""
 
 
-class ApprovalConflict(RequestError):
+class ApprovalConflict(Conflict):
     """The approval is decided, its content differs from the content that this decision names, or this person has
     decided already.
     """
-
-    code = ErrorCode.RESOURCE_CONFLICT
 
 
 class DecisionForbidden(RequestError):
@@ -576,21 +553,15 @@ class ApiKeyNotFound(NotFound):
     """No such API key; GET /v1/ava/keys lists all keys."""
 
 
-class ApiKeysFull(RequestError):
+class ApiKeysFull(Conflict):
     """The tenant has reached its limit of API keys; revoke one first."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class SessionMissing(RequestError):
+class SessionMissing(Conflict):
     """The request carries no session's cookie; sign in with POST /v1/ava/session first."""
 
-    code = ErrorCode.RESOURCE_CONFLICT
 
-
-class SessionNested(RequestError):
+class SessionNested(Conflict):
     """A session, or a token of the identity provider, cannot start a session or create a link; send an API key or the
     four headers, or sign in at /oidc/sign-in.
     """
-
-    code = ErrorCode.RESOURCE_CONFLICT

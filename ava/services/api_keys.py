@@ -22,6 +22,7 @@ from ava.errors import (
     DatabaseUnavailable,
     InvalidFields,
     Unauthorized,
+    required,
 )
 from ava.services import replays
 from ava.services.cache import Cache
@@ -100,9 +101,7 @@ class ApiKeys:
         Return it. Raise `ApiKeyNotFound`.
         """
         with self._database.connect() as connection:
-            revoked = api_keys.delete(connection, tenant_id=caller.tenant_id, key_id=key_id)
-            if revoked is None:
-                raise ApiKeyNotFound
+            revoked = required(api_keys.delete(connection, tenant_id=caller.tenant_id, key_id=key_id), ApiKeyNotFound)
         self._known.clear()
         return revoked
 
@@ -112,9 +111,7 @@ class ApiKeys:
         Raise `Unauthorized` if the key is unknown, has expired or was revoked.
         """
         parsed = tokens.parse(token, TokenKind.API_KEY)
-        found = None if parsed is None else self._find(parsed)
-        if found is None:
-            raise Unauthorized
+        found = required(None if parsed is None else self._find(parsed), Unauthorized)
         return Caller(
             tenant_id=found.tenant_id,
             user_id=user_id or found.id,
@@ -166,7 +163,4 @@ def check_key(connection: Connection, caller: Caller, key_id: str) -> None:
 
 
 def _show(connection: Connection, caller: Caller, key_id: str) -> ApiKey:
-    found = api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id)
-    if found is None:
-        raise ApiKeyNotFound
-    return found
+    return required(api_keys.show(connection, tenant_id=caller.tenant_id, key_id=key_id), ApiKeyNotFound)

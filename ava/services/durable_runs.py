@@ -32,6 +32,7 @@ from ava.errors import (
     RunStopped,
     RunToStop,
     StepRecorded,
+    required,
 )
 from ava.handler.acts import Act, Steps
 from ava.handler.branches import Branches
@@ -167,9 +168,7 @@ class DurableRuns:
         with self._database.transaction() as connection:
             run = self._begin(connection, token)
             _check_triggers(journal.triggers_of(connection, token), new)
-            job = claim.lock(connection, run.run)
-            if job is None:
-                raise RunLost
+            job = required(claim.lock(connection, run.run), RunLost)
             names = [child.name for child in new]
             states = {
                 name: child
@@ -214,9 +213,7 @@ class DurableRuns:
         """Return the wait that ends the run; None if a wait is already satisfied. The journal has the outcomes."""
         with self._database.transaction() as connection:
             run = self._begin(connection, token)
-            job = claim.lock(connection, run.run)
-            if job is None:
-                raise RunLost
+            job = required(claim.lock(connection, run.run), RunLost)
             loaded = self._load(connection, run, sent)
 
         def write(*new: NewEntry) -> Steps[None]:
@@ -252,9 +249,7 @@ class DurableRuns:
         run = self._runs.hear(connection, token)
         if run.journal_n is not None:
             return run
-        size = journal.begin(connection, run=run.run, claim_id=run.claim_id, attempt=run.attempt)
-        if size is None:
-            raise RunLost
+        size = required(journal.begin(connection, run=run.run, claim_id=run.claim_id, attempt=run.attempt), RunLost)
         journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
         return replace(run, journal_n=size.n, journal_values=size.values, journal_bytes=size.bytes)
 

@@ -20,7 +20,7 @@ from ava.domain.jobs.job import Job, LogLevel, LogLine, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
 from ava.domain.strings import one_line, storable
-from ava.errors import PayloadTooLarge, RequestError, RunKeyEnded, RunLost, RunNotFound
+from ava.errors import PayloadTooLarge, RequestError, RunKeyEnded, RunLost, RunNotFound, required
 from ava.services.api_keys import cache_name
 from ava.services.cache import Cache
 from ava.store.engine import clock
@@ -218,9 +218,7 @@ class PulledRuns:
                 return Status(run.end_status)
             # Lock the job after the run's row: all transactions that end a pulled run use this order.
             job = claim.lock(connection, run.run)
-            status = None if job is None else write(connection, run, job)
-            if status is None:
-                raise RunLost
+            status = required(None if job is None else write(connection, run, job), RunLost)
             pull.mark_ended(connection, token, tenant_id=run.run.tenant_id, digest=digest, status=status)
         return status
 
@@ -266,7 +264,4 @@ def ended_run(connection: Connection, run: LeasedRun, job: Job, outcome: RunOutc
 
 def parse_token(token_string: str) -> Token:
     """Return the parsed token of a run. Raise `RunNotFound`."""
-    token = tokens.parse(token_string, TokenKind.RUN)
-    if token is None:
-        raise RunNotFound
-    return token
+    return required(tokens.parse(token_string, TokenKind.RUN), RunNotFound)

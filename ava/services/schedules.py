@@ -26,6 +26,7 @@ from ava.errors import (
     ScheduleDeclared,
     ScheduleLimitReached,
     ScheduleNotFound,
+    required,
 )
 from ava.services import replays
 from ava.services.due_firings import DueFirings, FiredBatch
@@ -218,10 +219,7 @@ class Schedules:
 
 
 def _show(connection: Connection, caller: Caller, schedule_id: str) -> Schedule:
-    found = definitions.show(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id)
-    if found is None:
-        raise ScheduleNotFound
-    return found
+    return required(definitions.show(connection, tenant_id=caller.tenant_id, schedule_id=schedule_id), ScheduleNotFound)
 
 
 def _with_timing(changes: Mapping[str, Any]) -> Mapping[str, Any]:

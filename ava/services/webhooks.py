@@ -16,7 +16,7 @@ from ava.domain.record import format_time
 from ava.domain.secrets.sealing import Sealer
 from ava.domain.webhooks.webhook import Endpoint
 from ava.domain.webhooks.webhook_events import TEST, Event, make_body
-from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict
+from ava.errors import InvalidFields, OutboundError, WebhookNotFound, WebhooksFull, WebhookStateConflict, required
 from ava.services import replays
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
@@ -76,10 +76,7 @@ class Webhooks:
             return _shown_to(caller, self._show(connection, caller, webhook_id))
 
     def _show(self, connection: Connection, caller: Caller, webhook_id: str) -> Endpoint:
-        found = endpoints.show(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id)
-        if found is None:
-            raise WebhookNotFound
-        return found
+        return required(endpoints.show(connection, tenant_id=caller.tenant_id, webhook_id=webhook_id), WebhookNotFound)
 
     def page(self, caller: Caller, *, paused: bool | None, bounds: PageBounds) -> tuple[list[Endpoint], int]:
         with self._database.connect() as connection:

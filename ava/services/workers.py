@@ -23,6 +23,7 @@ from ava.errors import (
     WorkerInUse,
     WorkerNotFound,
     WorkersFull,
+    required,
 )
 from ava.services import replays
 from ava.store.engine.database import Connection, Database
@@ -58,9 +59,7 @@ class Workers:
 
     def _show(self, connection: Connection, caller: Caller, worker_id: str) -> Worker:
         tenant_id = caller.tenant_id
-        worker = self._find(connection, caller, worker_id)
-        if worker is None:
-            raise WorkerNotFound
+        worker = required(self._find(connection, caller, worker_id), WorkerNotFound)
         own, platform = worker_settings.read(connection, tenant_id=tenant_id, worker_id=worker_id)
         return replace(worker, own=own, platform=platform)
 

@@ -11,7 +11,7 @@ from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.jobs.new_job import UNMATCHED, NewJob, TreePosition
 from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, NewChild, NewEntry
 from ava.domain.limits.graph_limits import TREE_DEPTH, TREE_JOBS
-from ava.errors import ChildrenRefused, RunStopped
+from ava.errors import ChildrenRefused, RunStopped, required
 from ava.services.creation.job_creator import JobCreator
 from ava.services.creation.quotas import TriggerRules
 from ava.store.engine.database import Connection
@@ -32,9 +32,7 @@ class ChildCreator:
         Return the children's states. Raise `RunStopped` if the run has lost its job or will be cancelled,
         `ChildrenRefused` if its tree would have too many jobs, and the first child's refusal.
         """
-        tree_uuid = edges.enter_tree(connection, run=job.run, claim_id=claim_id)
-        if tree_uuid is None:
-            raise RunStopped
+        tree_uuid = required(edges.enter_tree(connection, run=job.run, claim_id=claim_id), RunStopped)
         self._check_capacity(connection, job, tree_uuid, len(new))
         created = self._creator.create_all(connection, self._prepare(job, tree_uuid, new))
         entries = [

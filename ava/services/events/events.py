@@ -13,7 +13,7 @@ from ava.domain.access.caller import Caller
 from ava.domain.counts import PageBounds
 from ava.domain.events.event import EventSpec, InboundEvent
 from ava.domain.jobs.job import Job
-from ava.errors import EventNotFound
+from ava.errors import EventNotFound, required
 from ava.metrics import counters
 from ava.services import replays
 from ava.services.events.event_jobs import Capacity, EventJobs
@@ -107,9 +107,7 @@ class Events:
     def show(self, caller: Caller, event_id: str) -> InboundEvent:
         """Return an event. Raise `EventNotFound`."""
         with self._database.connect() as connection:
-            found = events.show(connection, tenant_id=caller.tenant_id, event_id=event_id)
-            if found is None:
-                raise EventNotFound
+            found = required(events.show(connection, tenant_id=caller.tenant_id, event_id=event_id), EventNotFound)
             (shown,) = awaited.with_jobs(connection, [found])
         return shown
 

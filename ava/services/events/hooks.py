@@ -23,7 +23,7 @@ from ava.domain.jobs.job import JobSpec
 from ava.domain.limits.inbound_limits import HOOKS
 from ava.domain.secrets.redaction import shown_to
 from ava.domain.secrets.sealing import Sealer
-from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields
+from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields, required
 from ava.services import replays
 from ava.services.api_keys import cache_name
 from ava.services.cache import Cache
@@ -158,9 +158,7 @@ class Hooks:
         With a new `secret`, the previous secrets stay valid for `keep_secret_seconds`, or until their earlier expiry.
         """
         with self._database.transaction() as connection:
-            locked = hooks.lock(connection, tenant_id=caller.tenant_id, hook_id=hook_id)
-            if locked is None:
-                raise HookNotFound
+            locked = required(hooks.lock(connection, tenant_id=caller.tenant_id, hook_id=hook_id), HookNotFound)
             hook, stored = locked
             changers = api_keys.with_changer(connection, caller, hook.changers)
             changed = replace(hook, **changes, changers=changers)
@@ -232,10 +230,7 @@ class Hooks:
     def find(self, token_string: str) -> OpenHook:
         """Return the hook of a token. Raise `HookUnknown`, in constant time."""
         token = tokens.parse(token_string, TokenKind.HOOK)
-        found = None if token is None else self._find(token)
-        if found is None:
-            raise HookUnknown
-        return found
+        return required(None if token is None else self._find(token), HookUnknown)
 
     def was_found(self, token_string: str) -> bool:
         """Return True if this process found the token's hook within the last hour. It may have been deleted since."""
@@ -314,7 +309,4 @@ def _previous_secrets(stored: Sequence[Mapping[str, Any]], now: datetime, until:
 
 
 def _show(connection: Connection, caller: Caller, hook_id: str) -> Hook:
-    found = hooks.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id)
-    if found is None:
-        raise HookNotFound
-    return found
+    return required(hooks.show(connection, tenant_id=caller.tenant_id, hook_id=hook_id), HookNotFound)
