@@ -22,15 +22,7 @@ from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.run_log import JobRun, own_run, retained_run
 from ava.domain.secrets.redaction import shown_to
-from ava.errors import (
-    BrokerUnavailable,
-    JobNotFound,
-    JobStateConflict,
-    PayloadsHidden,
-    QueueRefused,
-    RequestError,
-    required,
-)
+from ava.errors import BrokerUnavailable, JobNotFound, JobStateConflict, PayloadsHidden, QueueRefused, RequestError
 from ava.process.pauses import Pauses
 from ava.services import graph_retries, replays
 from ava.services.creation.job_creator import JobCreator, arrange
@@ -326,7 +318,9 @@ class Jobs:
     def logs(self, caller: Caller, job_id: str, wanted: LogRange) -> tuple[Status, FoundLines]:
         """Return a job's status and log lines; none for a caller who may not see payloads. Raise `JobNotFound`."""
         with self._database.connect() as connection:
-            status = required(lists.status(connection, tenant_id=caller.tenant_id, job_id=job_id), JobNotFound)
+            status = lists.status(connection, tenant_id=caller.tenant_id, job_id=job_id)
+            if status is None:
+                raise JobNotFound
             if not caller.sees_payloads:
                 return status, FoundLines(lines=[], has_more=False)
             return status, job_logs.log_lines(connection, tenant_id=caller.tenant_id, job_id=job_id, wanted=wanted)
