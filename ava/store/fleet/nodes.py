@@ -11,6 +11,7 @@ from ava.domain.declarations import NO_DECLARATIONS, NodeDeclarations
 from ava.domain.jobs.job import RunKey
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import parameters_of
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.pause_columns import PAUSE_SET, RESUME_SET
@@ -59,18 +60,10 @@ ON CONFLICT (id) DO UPDATE SET seen_at = now(), stopped_at = NULL
 
 def register(connection: Connection, node: NodeSpec) -> None:
     """Register a node, or register it again after its row was deleted."""
-    parameters = {
-        "id": node.id,
-        "name": node.name,
-        "host": node.host,
-        "pid": node.pid,
-        "version": node.version,
-        "code_version": node.code_version,
+    parameters = parameters_of(NodeSpec, node) | {
         "queues": list(node.queues),
         "refused_queues": list(node.refused_queues),
         "workers": list(node.workers),
-        "processes": node.processes,
-        "has_slots": node.has_slots,
         "declarations": node.declarations.to_json(),
     }
     connection.exec_driver_sql(_REGISTER, parameters)

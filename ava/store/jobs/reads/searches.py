@@ -17,6 +17,7 @@ from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.limits.table import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
 from ava.domain.secrets import redaction
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import parameters_of
 from ava.store.engine.statement import Statement
 from ava.store.errors.groups import error_uuid
 from ava.store.jobs import rows
@@ -231,16 +232,11 @@ def _parameters(
 ) -> dict[str, object]:
     part = job_filter.id_part if job_filter.id_part is not None and not job_filter.id_part.is_first else None
     wanted = [{"path": path.split("."), "text": value} for path, value in job_filter.input or ()]
-    return filter_parameters(tenant_id, job_filter, before_id, among=among) | {
-        "waits_for": job_filter.waits_for,
-        "priority": job_filter.priority,
+    return {
+        **parameters_of(JobFilter, job_filter),
+        **filter_parameters(tenant_id, job_filter, before_id, among=among),
         "parent_id": None if job_filter.parent_id is None else rows.job_uuid(job_filter.parent_id),
         "tree_id": None if job_filter.tree_id is None else rows.job_uuid(job_filter.tree_id),
-        "root": job_filter.root,
-        "triggered_by": job_filter.triggered_by,
-        "completed_after": job_filter.completed_after,
-        "completed_before": job_filter.completed_before,
-        "error": job_filter.error,
         "error_id": None if job_filter.error_id is None else error_uuid(job_filter.error_id),
         "id_part": None if part is None else part.digit_bits,
         "id_masks": [f"{mask.int:0128b}" for _, mask in part.positions] if part else [],
