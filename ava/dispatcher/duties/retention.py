@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from math import ceil
 
 from ava.errors import DatabaseUnavailable
@@ -154,21 +155,21 @@ def of_jobs(
     `silent_nodes` returns the ids of dead nodes.
     """
     kinds: Sequence[Callable[[Connection, int], int]] = (
-        lambda connection, limit: idempotency.delete_expired(connection, limit=limit),
-        lambda connection, limit: debounce.delete_old(connection, limit=limit),
-        lambda connection, limit: pull.delete_old(connection, limit=limit),
-        lambda connection, limit: sessions.delete_expired(connection, limit=limit),
-        lambda connection, limit: oidc_sessions.delete_used(connection, limit=limit),
+        idempotency.delete_expired,
+        debounce.delete_old,
+        pull.delete_old,
+        sessions.delete_expired,
+        oidc_sessions.delete_used,
         lambda connection, _: nodes.delete_old(connection, after_seconds=_ENDED_NODE_SECONDS, silent=silent_nodes()),
-        lambda connection, limit: firings.delete_old(connection, retention_days=retention_days, limit=limit),
-        lambda connection, limit: bulk_operations.delete_old(connection, retention_days=retention_days, limit=limit),
+        partial(firings.delete_old, retention_days=retention_days),
+        partial(bulk_operations.delete_old, retention_days=retention_days),
         lambda connection, limit: audit.delete_old(connection, retention_days=audit_days, limit=limit),
-        lambda connection, limit: api_keys.delete_old(connection, retention_days=audit_days, limit=limit),
+        partial(api_keys.delete_old, retention_days=audit_days),
         lambda connection, limit: records.delete_old(connection, retention_days=audit_days, limit=limit),
-        lambda connection, limit: analytics.delete_old(connection, limit=limit),
-        lambda connection, limit: statistics.delete_old_times(connection, limit=limit),
+        analytics.delete_old,
+        statistics.delete_old_times,
         lambda connection, limit: counting.delete_old(connection, limit=limit),
-        lambda connection, limit: statistics.delete_old(connection, keep_seconds=_MINUTES_SECONDS, limit=limit),
+        partial(statistics.delete_old, keep_seconds=_MINUTES_SECONDS),
     )
     jobs = OldJobs(retention_days=retention_days)
     of_jobs = OldRows(jobs.delete, ends=lambda: jobs.is_at_end)
@@ -187,7 +188,7 @@ def of_events(database: Database, *, retention_days: float, event_days: float) -
         lambda connection, limit: hook_deliveries.delete_old(
             connection, "hook_deliveries", retention_days=event_days, limit=limit
         ),
-        lambda connection, limit: hook_deliveries.delete_keys(connection, limit=limit),
+        hook_deliveries.delete_keys,
         lambda connection, limit: subscriptions.delete_former(connection, limit=limit),
     )
     return Retention(database, [OldRows(delete) for delete in kinds])

@@ -15,7 +15,7 @@ from ava.domain.access.tokens import Token
 from ava.domain.counts import PageBounds
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 
 
 def _role(name: str) -> Role:
@@ -232,13 +232,5 @@ def keys_of(connection: Connection, *, tenant_id: str, identity_id: str) -> list
     return [ids.encode("key", uuid) for (uuid,) in connection.exec_driver_sql(_KEYS_OF, parameters)]
 
 
-_DELETE_OLD = Statement("""
-DELETE FROM former_keys AS f WHERE (f.tenant_id, f.id) IN (
-    SELECT o.tenant_id, o.id FROM former_keys AS o WHERE o.revoked_at < now() - %(retention_days)s * interval '1 day'
-    ORDER BY o.revoked_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-""")
-
-
-def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete the keys that were revoked longest ago, beyond retention. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_OLD, {"retention_days": retention_days, "limit": limit}).rowcount
+#: Deletes the keys that were revoked longest ago, beyond retention.
+delete_old = Deletion("former_keys", "revoked_at < now() - %(retention_days)s * interval '1 day'", order="revoked_at")

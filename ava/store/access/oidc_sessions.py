@@ -9,7 +9,7 @@ from datetime import datetime
 from ava.domain.access.caller import SignInProof
 from ava.domain.access.sign_in import CHECK_SECONDS, CHECKED_SECONDS, RECHECK_SECONDS, Person, Session
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 
 # The session was created in the same transaction, for its longest life.
 _ADD = Statement("""
@@ -115,13 +115,5 @@ def use(connection: Connection, value: str, *, until: datetime) -> bool:
     return connection.exec_driver_sql(_USE, parameters).rowcount == 1
 
 
-_DELETE_USED = Statement("""
-DELETE FROM oidc_used AS u WHERE u.hash IN (
-    SELECT o.hash FROM oidc_used AS o WHERE o.expires_at < now() ORDER BY o.expires_at LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED)
-""")
-
-
-def delete_used(connection: Connection, *, limit: int) -> int:
-    """Delete used tokens that have expired. Return the number."""
-    return connection.exec_driver_sql(_DELETE_USED, {"limit": limit}).rowcount
+#: Deletes used tokens that have expired.
+delete_used = Deletion("oidc_used", "expires_at < now()", order="expires_at")

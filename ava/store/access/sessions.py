@@ -12,7 +12,7 @@ from ava.domain.access.tokens import Token, TokenKind
 from ava.store.access.api_keys import key_uuid
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 
 # A session of an API key may see payloads if the key may.
 _PAYLOADS = """s.key_id IS NULL OR EXISTS (SELECT FROM api_keys AS p
@@ -125,16 +125,8 @@ def delete_all_of(connection: Connection, caller: Caller) -> int:
     return connection.exec_driver_sql(_DELETE_ALL_OF, _owner(caller)).rowcount
 
 
-_DELETE_EXPIRED = Statement("""
-DELETE FROM sessions AS s WHERE (s.tenant_id, s.id) IN (
-    SELECT o.tenant_id, o.id FROM sessions AS o WHERE o.expires_at < now() ORDER BY o.expires_at LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED)
-""")
-
-
-def delete_expired(connection: Connection, *, limit: int) -> int:
-    """Delete expired sessions and links, oldest first. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount
+#: Deletes expired sessions and links.
+delete_expired = Deletion("sessions", "expires_at < now()", order="expires_at")
 
 
 def _provider(row: Any) -> ProviderSession | None:

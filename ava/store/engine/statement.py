@@ -5,6 +5,10 @@ literals.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 #: Seconds between replans of admission statements per connection. Planning takes longer than running them, and delays
 #: the next start after the end of a job.
@@ -44,6 +48,28 @@ class Statement(str):
     """
 
     __slots__ = ()
+
+
+class Deletion(Statement):
+    """A statement that deletes at most `limit` old rows of a table. Calling it runs it, and returns their number.
+
+    It does not wait for locked rows. `order`: the indexed column that finds the oldest rows first.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, table: str, condition: str, *, order: str | None = None) -> Self:
+        ordered = "" if order is None else f"ORDER BY {order} "
+        return super().__new__(
+            cls,
+            f"""
+DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM {table} WHERE {condition} {ordered}LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+""",
+        )
+
+    def __call__(self, connection: Connection, limit: int, **parameters: object) -> int:
+        return connection.exec_driver_sql(self, parameters | {"limit": limit}).rowcount
 
 
 def array(elements: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from ava.domain.analytics import MAX_DAYS
 from ava.domain.error_group import ErrorGroupUpdate, ErrorStatus
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 
 _KNOWN = Statement("""
 SELECT e.id::text, e.status, e.resolved_at
@@ -87,18 +87,11 @@ def store(connection: Connection, updates: Sequence[ErrorGroupUpdate], reopened:
     connection.exec_driver_sql(_STORE_DAYS, {"tenants": tenants, "ids": ids, "days": dates, "jobs": jobs})
 
 
-_DELETE_OLD_GROUPS = Statement("""
-DELETE FROM error_groups WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM error_groups WHERE last_seen_at < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
-""")
-_DELETE_OLD_DAYS = Statement("""
-DELETE FROM error_days WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM error_days WHERE day < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
-""")
+_PAST = f"now() - interval '{MAX_DAYS + 2} days'"
+_DELETE_OLD_GROUPS = Deletion("error_groups", f"last_seen_at < {_PAST}")
+_DELETE_OLD_DAYS = Deletion("error_days", f"day < {_PAST}")
 
 
 def delete_old(connection: Connection, *, limit: int) -> int:
     """Delete groups without failures for longer than any period, and old days. Returns their number."""
-    parameters = {"days": MAX_DAYS + 2, "limit": limit}
-    rows = connection.exec_driver_sql(_DELETE_OLD_GROUPS, parameters).rowcount
-    return rows + connection.exec_driver_sql(_DELETE_OLD_DAYS, parameters).rowcount
+    return _DELETE_OLD_GROUPS(connection, limit=limit) + _DELETE_OLD_DAYS(connection, limit=limit)

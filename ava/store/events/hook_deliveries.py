@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,8 @@ from ava.domain.delivery import RECEIVED, REPLAYABLE, Delivery, DeliveryStatus
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable, delivery_uuid
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import IN_ORDER, Statement
+from ava.store.engine.record_rows import RecordRows, parameters_of
+from ava.store.engine.statement import IN_ORDER, Deletion, Statement
 from ava.store.events.hooks import hook_uuid
 from ava.store.partitions import rows_to_delete
 
@@ -55,25 +56,39 @@ class Arrival:
     replay_of: str | None = None
 
 
+_DELIVERY_ID = {"prefix": "del"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
     """The stored delivery."""
 
-    delivery_id: str
+    delivery_id: str = field(metadata=_DELIVERY_ID)
     created_at: datetime
     #: The earlier delivery that it duplicates; None if it is the first.
-    duplicate_of: str | None
+    duplicate_of: str | None = field(metadata=_DELIVERY_ID)
     #: The UUID reserved for its job, and the id reserved for its event; None if it creates none.
     job_uuid: str | None
-    event_id: str | None
+    event_id: str | None = field(metadata={"prefix": "evt"})
     #: The version of the tenant's subscriptions; None if the tenant never had any.
     version: int | None
     #: Whether there is an active containment that may cover what it creates.
     may_be_contained: bool
 
 
+_ARRIVED_ROWS = RecordRows(
+    Arrived,
+    "d",
+    columns={
+        "delivery_id": "d.id::text",
+        "job_uuid": "d.job_ids[1]::text",
+        "version": "(SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s)",
+        "may_be_contained": """EXISTS (
+            SELECT FROM contained_scopes AS c WHERE c.tenant_id IN (%(tenant_id)s, '*'))""",
+    },
+)
 # One statement, because every delivery pays for it. A concurrent transaction with an equal digest waits for this one.
-_ACCEPT = Statement("""
+_ACCEPT = Statement(f"""
 WITH own AS (SELECT ava_uuid7() AS id OFFSET 0), known AS (
     INSERT INTO received_keys AS k (tenant_id, hook_id, digest, first_id, until)
     SELECT %(tenant_id)s, %(hook_id)s::uuid, g.digest, own.id, now() + g.seconds * interval '1 second'
@@ -91,12 +106,10 @@ SELECT %(tenant_id)s, own.id, %(hook_id)s::uuid,
     CASE WHEN earlier.id IS NOT NULL THEN 'duplicate' WHEN %(skipped)s::text IS NULL THEN 'accepted' ELSE 'skipped' END,
     %(response_status)s, CASE WHEN earlier.id IS NULL THEN %(skipped)s::text END,
     CASE WHEN earlier.id IS NULL AND %(makes_event)s THEN ava_uuid7() END, %(event_type)s, %(source_id)s,
-    CASE WHEN earlier.id IS NULL AND %(makes_job)s THEN ARRAY[ava_uuid7()] ELSE '{}' END, earlier.id,
+    CASE WHEN earlier.id IS NULL AND %(makes_job)s THEN ARRAY[ava_uuid7()] ELSE '{{}}' END, earlier.id,
     %(replay_of)s::uuid, %(address)s, %(headers)s::json, %(query)s::json, %(body)s, %(body_bytes)s
 FROM own LEFT JOIN earlier ON true
-RETURNING d.id::text, d.created_at, d.duplicate_of::text, d.job_ids::text[], d.event_id::text,
-    (SELECT v.version FROM subscription_versions AS v WHERE v.tenant_id = %(tenant_id)s),
-    EXISTS (SELECT FROM contained_scopes AS c WHERE c.tenant_id IN (%(tenant_id)s, '*'))
+RETURNING {_ARRIVED_ROWS.columns}
 """)
 
 
@@ -123,32 +136,12 @@ def accept(
         "makes_event": makes_event,
         "skipped": skipped,
     }
-    row = connection.exec_driver_sql(_ACCEPT, parameters).one()
-    id_, created_at, duplicate_of, job_uuids, event_id, version, may_be_contained = row
-    return Arrived(
-        delivery_id=ids.encode("del", id_),
-        created_at=created_at,
-        duplicate_of=None if duplicate_of is None else ids.encode("del", duplicate_of),
-        job_uuid=job_uuids[0] if job_uuids else None,
-        event_id=None if event_id is None else ids.encode("evt", event_id),
-        version=version,
-        may_be_contained=may_be_contained,
-    )
+    return _ARRIVED_ROWS.read(connection.exec_driver_sql(_ACCEPT, parameters).one())
 
 
 def _parameters(arrival: Arrival) -> dict[str, Any]:
-    return {
-        "tenant_id": arrival.tenant_id,
-        "hook_id": hook_uuid(arrival.hook_id),
-        "event_type": arrival.event_type,
-        "source_id": arrival.source_id,
-        "replay_of": None if arrival.replay_of is None else delivery_uuid(arrival.replay_of),
-        "address": arrival.address,
-        "headers": arrival.headers_json,
-        "query": arrival.query_json,
-        "body": arrival.body,
-        "body_bytes": arrival.body_bytes,
-    }
+    replay_of = None if arrival.replay_of is None else delivery_uuid(arrival.replay_of)
+    return parameters_of(Arrival, arrival) | {"hook_id": hook_uuid(arrival.hook_id), "replay_of": replay_of}
 
 
 _REFUSE = Statement("""
@@ -327,13 +320,5 @@ def delete_old(connection: Connection, table: str, *, retention_days: float, lim
     return count
 
 
-_DELETE_KEYS = Statement("""
-DELETE FROM received_keys WHERE (tenant_id, hook_id, digest) IN (
-    SELECT tenant_id, hook_id, digest FROM received_keys
-    WHERE until < now() ORDER BY until LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-""")
-
-
-def delete_keys(connection: Connection, *, limit: int) -> int:
-    """Delete expired deduplication keys of events and deliveries, oldest first. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_KEYS, {"limit": limit}).rowcount
+#: Deletes expired deduplication keys of events and deliveries.
+delete_keys = Deletion("received_keys", "until < now()", order="until")

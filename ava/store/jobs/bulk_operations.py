@@ -14,7 +14,7 @@ from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job_filter import JobFilter
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 from ava.store.jobs import rows
 
 _ROWS = RecordRows(
@@ -246,13 +246,7 @@ def ended(connection: Connection, operations: Collection[tuple[str, str]]) -> se
     return {ids.encode("op", uuid) for uuid in connection.exec_driver_sql(_ENDED, parameters).scalars()}
 
 
-_DELETE_OLD = Statement("""
-DELETE FROM bulk_operations WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM bulk_operations WHERE completed_at < now() - %(days)s * interval '1 day'
-    ORDER BY completed_at LIMIT %(limit)s))
-""")
-
-
-def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete operations that ended before retention, oldest first. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_OLD, {"days": retention_days, "limit": limit}).rowcount
+#: Deletes operations that ended before retention.
+delete_old = Deletion(
+    "bulk_operations", "completed_at < now() - %(retention_days)s * interval '1 day'", order="completed_at"
+)

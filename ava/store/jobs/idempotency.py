@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ava.domain import ids
 from ava.domain.jobs.job import Job
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement, array
+from ava.store.engine.statement import Deletion, Statement, array
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import is_compared
 
@@ -104,16 +104,8 @@ def record_each(connection: Connection, *, tenant_id: str, job_ids: Mapping[str,
     connection.exec_driver_sql(_RECORD_EACH, {"tenant_id": tenant_id, "keys": list(job_ids), "uuids": uuids})
 
 
-_DELETE_EXPIRED = Statement(f"""
-DELETE FROM idempotency_keys WHERE (tenant_id, key) IN (
-    SELECT tenant_id, key FROM idempotency_keys
-    WHERE created_at < now() - interval '{HOURS} hours' ORDER BY created_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-""")
-
-
-def delete_expired(connection: Connection, *, limit: int) -> int:
-    """Delete expired keys, oldest first. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_EXPIRED, {"limit": limit}).rowcount
+#: Deletes expired keys.
+delete_expired = Deletion("idempotency_keys", f"created_at < now() - interval '{HOURS} hours'", order="created_at")
 
 
 _DEDUPED = Statement(f"""

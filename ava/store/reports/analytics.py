@@ -12,7 +12,7 @@ from datetime import datetime
 from ava.domain.analytics import MAX_DAYS, EndedCounts, GroupBy
 from ava.domain.jobs.job import Trigger
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 
 #: Adds the jobs of `ended` to the hours and days.
 STORE = """
@@ -39,16 +39,9 @@ counts AS (
 )
 """
 
-_DELETE_OLD = Statement("""
-DELETE FROM job_counts WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM job_counts WHERE starts_at < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
-""")
-
-
-def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete counts older than any period. Returns their number."""
-    # A period begins at midnight, and the row of a day has its start.
-    return connection.exec_driver_sql(_DELETE_OLD, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
+# A period begins at midnight, and the row of a day has its start.
+#: Deletes counts older than any period.
+delete_old = Deletion("job_counts", f"starts_at < now() - interval '{MAX_DAYS + 2} days'")
 
 
 _NAMES = [each.name for each in fields(EndedCounts)]

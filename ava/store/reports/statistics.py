@@ -14,7 +14,7 @@ from datetime import datetime
 
 from ava.domain.analytics import BUCKET_GROWTH, MAX_DAYS
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 
 #: Upper bounds of the buckets of waiting and running times, in seconds; the last bucket has longer times.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
@@ -49,15 +49,8 @@ counted AS (
 """
 
 
-_DELETE_OLD = Statement("""
-DELETE FROM job_minutes WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM job_minutes WHERE minute < now() - %(keep)s * interval '1 second' LIMIT %(limit)s))
-""")
-
-
-def delete_old(connection: Connection, *, keep_seconds: float, limit: int) -> int:
-    """Delete minutes older than any chart. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_OLD, {"keep": keep_seconds, "limit": limit}).rowcount
+#: Deletes minutes older than any chart.
+delete_old = Deletion("job_minutes", "minute < now() - %(keep_seconds)s * interval '1 second'")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,15 +100,8 @@ timed AS (
 )
 """
 
-_DELETE_OLD_TIMES = Statement("""
-DELETE FROM job_time_histograms WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM job_time_histograms WHERE day < now() - %(days)s * interval '1 day' LIMIT %(limit)s))
-""")
-
-
-def delete_old_times(connection: Connection, *, limit: int) -> int:
-    """Delete histograms older than any period. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_OLD_TIMES, {"days": MAX_DAYS + 2, "limit": limit}).rowcount
+#: Deletes histograms older than any period.
+delete_old_times = Deletion("job_time_histograms", f"day < now() - interval '{MAX_DAYS + 2} days'")
 
 
 # Set-returning functions in the select list take two thirds of the time of those in FROM.

@@ -11,7 +11,7 @@ from ava.domain.jobs.job import Job
 from ava.domain.schedules.firing import Firing, firing_position
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 from ava.store.jobs import rows as job_rows
 from ava.store.schedules.definitions import schedule_uuid
 
@@ -79,13 +79,5 @@ def firing_of(connection: Connection, job: Job) -> JobFiring | None:
     return _JOB_ROWS.first(connection.exec_driver_sql(_FIRING_OF, parameters))
 
 
-_DELETE_OLD = Statement("""
-DELETE FROM schedule_firings WHERE (tenant_id, schedule_id, timezone, slot, fold) IN (
-    SELECT tenant_id, schedule_id, timezone, slot, fold FROM schedule_firings
-    WHERE at < now() - %(days)s * interval '1 day' ORDER BY at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-""")
-
-
-def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
-    """Delete the oldest firings past retention. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_OLD, {"days": retention_days, "limit": limit}).rowcount
+#: Deletes firings past retention.
+delete_old = Deletion("schedule_firings", "at < now() - %(retention_days)s * interval '1 day'", order="at")

@@ -17,7 +17,7 @@ from ava.domain.notices.notice import NoticeRule, Occurrence
 from ava.domain.webhooks.webhook_events import Event
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
-from ava.store.engine.statement import Statement
+from ava.store.engine.statement import Deletion, Statement
 from ava.store.webhooks.notices import read_rules
 
 
@@ -257,12 +257,5 @@ def delete(connection: Connection, keys: Sequence[WindowKey]) -> None:
         connection.exec_driver_sql(_DELETE, _key_parameters(keys))
 
 
-_DELETE_ENDED = Statement("""
-DELETE FROM notice_windows WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM notice_windows WHERE due_at IS NULL AND ends_at < now() LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
-""")
-
-
-def delete_ended(connection: Connection, *, limit: int) -> int:
-    """Delete windows that have ended without further events. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_ENDED, {"limit": limit}).rowcount
+#: Deletes windows that have ended without further events.
+delete_ended = Deletion("notice_windows", "due_at IS NULL AND ends_at < now()")

@@ -62,7 +62,8 @@ _ACROSS = {
         webhooks.webhook_events.delete_deliveries_of_rest webhooks.webhook_events.delete_events
         webhooks.webhook_events.delete_first_events webhooks.webhook_events.delete_events_of_rest
         webhooks.webhook_events.delete_dead_letters webhooks.webhook_events.delete_notice_mails
-        webhooks.notice_windows.delete_ended""",
+        webhooks.notice_windows.delete_ended jobs.transitions.pull.delete_old jobs.idempotency.delete_expired
+        schedules.firings.delete_old events.hook_deliveries.delete_keys""",
     "counts are of all tenants": """
         reports.series.write
         reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times

@@ -16,7 +16,7 @@ from ava.domain.limits.rates import RateState
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.record_rows import RecordRows
-from ava.store.engine.statement import PLAN_SECONDS, Statement
+from ava.store.engine.statement import PLAN_SECONDS, Deletion, Statement
 from ava.store.jobs.transitions.rules import RATE_NEXT_AT
 
 
@@ -129,12 +129,5 @@ def write_rates(connection: Connection, timestamps: dict[str, datetime]) -> None
     connection.exec_driver_sql(_WRITE_RATES, parameters)
 
 
-_DELETE_IDLE_RATES = Statement("""
-DELETE FROM rate_states WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM rate_states WHERE next_at < now() - interval '1 hour' LIMIT %(limit)s))
-""")
-
-
-def delete_idle_rates(connection: Connection, *, limit: int) -> int:
-    """Delete the states of rates that allow every start. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_IDLE_RATES, {"limit": limit}).rowcount
+#: Deletes the states of rates that allow every start.
+delete_idle_rates = Deletion("rate_states", "next_at < now() - interval '1 hour'")

@@ -14,7 +14,7 @@ from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.trigger_options import Keep
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Statement, array
+from ava.store.engine.statement import Deletion, Statement, array
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.transitions.rules import is_compared, limit_key, rate_key
@@ -178,16 +178,8 @@ def start(
     connection.exec_driver_sql(_START, parameters)
 
 
-_DELETE_OLD = Statement("""
-DELETE FROM debounces WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM debounces WHERE fires_at < now() - interval '1 minute'
-    ORDER BY fires_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
-""")
-
-
-def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete the rows of jobs that were due more than a minute ago, oldest first. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_OLD, {"limit": limit}).rowcount
+#: Deletes the rows of jobs that were due more than a minute ago.
+delete_old = Deletion("debounces", "fires_at < now() - interval '1 minute'", order="fires_at")
 
 
 def _parameters(tenant_id: str, keys: Sequence[tuple[str, str]]) -> dict[str, Any]:

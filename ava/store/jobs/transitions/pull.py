@@ -23,7 +23,7 @@ from ava.store.containments.scopes import IS_OF_IDENTITY
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.record_rows import RecordRows
-from ava.store.engine.statement import IN_ORDER, Statement
+from ava.store.engine.statement import IN_ORDER, Deletion, Statement
 from ava.store.fleet import worker_settings, workers
 from ava.store.jobs import rows
 from ava.store.jobs.transitions import log_lines
@@ -371,13 +371,5 @@ def lock_overdue(connection: Connection, *, limit: int) -> list[LeasedRun]:
     return [_leased(row) for row in connection.exec_driver_sql(_LOCK_OVERDUE, {"limit": limit})]
 
 
-_DELETE_OLD = Statement(f"""
-DELETE FROM pulled_runs WHERE (tenant_id, job_id, run_no) IN (
-    SELECT tenant_id, job_id, run_no FROM pulled_runs
-    WHERE ended_at < now() - interval '{_KEPT_HOURS} hours' ORDER BY ended_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
-""")
-
-
-def delete_old(connection: Connection, *, limit: int) -> int:
-    """Delete leases of runs that ended more than a day ago, oldest first. Returns their number."""
-    return connection.exec_driver_sql(_DELETE_OLD, {"limit": limit}).rowcount
+#: Deletes leases of runs that ended more than a day ago.
+delete_old = Deletion("pulled_runs", f"ended_at < now() - interval '{_KEPT_HOURS} hours'", order="ended_at")
