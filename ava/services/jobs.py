@@ -16,6 +16,7 @@ from ava.domain.access.caller import Caller
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs import graphs, job_change
 from ava.domain.jobs.explanation import Explanation, explain
+from ava.domain.jobs.graphs import Tree
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter, JobSort
@@ -37,7 +38,6 @@ from ava.store.jobs.reads.batches import JobBatch
 from ava.store.jobs.reads.job_logs import LogRange
 from ava.store.jobs.reads.journals import ShownEntry, ShownWait
 from ava.store.jobs.reads.lists import JobPage, Payloads
-from ava.store.jobs.reads.trees import Tree
 from ava.store.jobs.rows import FoundLines
 from ava.store.jobs.transitions import cancel, recall
 from ava.store.jobs.transitions import change as change_transition
@@ -63,7 +63,7 @@ class Jobs:
         settings: Settings | None = None,
         run_long: Callable[[Callable[[], Any]], Any] = lambda work: work(),
     ) -> None:
-        """`run_long` returns the result of long work, and serves other requests meanwhile."""
+        """`run_long` returns the result of long work, while the process serves other requests."""
         self._database = database
         self._publisher = publisher
         self.control = control
@@ -155,7 +155,7 @@ class Jobs:
         return [jobs[n] for n in range(len(specs))], not left
 
     def _long(self, specs: Sequence[JobSpec], work: Callable[[], _Found]) -> _Found:
-        """Do work on inputs; if they are large, the process serves other requests meanwhile."""
+        """Do work on inputs; during long work the process serves other requests."""
         is_long = sum(len(spec.input_json) for spec in specs) > _LONG_BYTES
         found: _Found = self._run_long(work) if is_long else work()
         return found
@@ -209,7 +209,8 @@ class Jobs:
         """Return the job's tree with its edges. Raise `JobNotFound`."""
         with self._database.connect() as connection:
             found = trees.read(connection, self._show(connection, caller, job_id))
-        return replace(found, jobs=[replace(each, job=self._shown_to(caller, each.job)) for each in found.jobs])
+        found = replace(found, jobs=[replace(each, job=self._shown_to(caller, each.job)) for each in found.jobs])
+        return found if caller.sees_payloads else found.without_payloads()
 
     def journal(
         self, caller: Caller, job_id: str, *, after: int | None, limit: int, offset: int = 0

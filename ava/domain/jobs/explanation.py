@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Annotated
 
 from ava.domain import ids
 from ava.domain.jobs.job import Job, Status
@@ -11,7 +12,7 @@ from ava.domain.jobs.usage import elapsed_ms
 from ava.domain.jobs.wait_reasons import DATED, SUSPENDED, WaitsFor
 from ava.domain.jobs.waiting import Waiting
 from ava.domain.pause import Pause
-from ava.domain.record import format_time
+from ava.domain.record import about, format_time
 from ava.domain.schedules.schedule import format_local_time
 from ava.domain.secrets.redaction import without_payload
 from ava.domain.strings import printable
@@ -23,6 +24,12 @@ MAX_AHEAD = 10_000
 MAX_EXAMINED = 20_000
 
 _MAX_NAMED = 3
+_WORKER_ACTIVE = about("Null if the worker does not exist.", name="worker_active")
+_ESTIMATE = about(
+    "Estimated time until the job starts, if each job ahead of it, of any tenant, takes as long as the tenant's newest "
+    "jobs of this worker. Null without a completed one, if no process serves the worker, or if no job is ahead "
+    "and all processes are busy."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +43,29 @@ class JobFiring:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    job: Job
+    job: Job = field(metadata={"flat": True})
     #: Its worker's status for its tenant; None if the worker no longer exists.
     worker_status: WorkerStatus | None
     worker_paused: Pause | None = None
-    #: Live processes with its handler that consume its queue.
-    processes: int
-    #: How many of these processes run a job, of any tenant, and the age of the longest-running job in seconds: of all
-    #: tenants, for operators only, and of this tenant.
-    busy: int = 0
+    processes: int = field(
+        metadata=about("Processes of live nodes that have its handler and consume its queue.", maximum=2**31)
+    )
+    busy: int = field(default=0, metadata=about("The processes that run a job of any tenant.", maximum=2**31))
+    #: The age of the longest-running job in seconds: of all tenants, for operators only, and of this tenant.
     busy_seconds: float | None = None
     busy_seconds_of_tenant: float | None = None
-    #: Whether the broker refuses its queue to a live node with its handler.
-    is_queue_refused: bool
-    #: This tenant's jobs that start first; at most `MAX_AHEAD`.
-    ahead: int
+    is_queue_refused: bool = field(
+        metadata=about(
+            "True if the broker refuses the queue to a live node that has the handler.", name="queue_refused"
+        )
+    )
+    ahead: int = field(metadata=about("The tenant's jobs that start first.", maximum=MAX_AHEAD))
     #: All tenants' jobs that start first, at most `MAX_EXAMINED`. Never shown: it would reveal other tenants' jobs.
     ahead_of_all: int
     #: Average milliseconds of the tenant's recent jobs of this worker; None without any.
     average_ms: float | None
     #: Celery's name of its node, and the age of the node's last heartbeat.
-    node_name: str | None
+    node_name: str | None = field(metadata={"name": "node"})
     node_silent_seconds: float | None
     node_dead_after_seconds: float
     #: Of a pull job: seconds since a program last tried to claim a run, the name that the program with the run gives
@@ -90,11 +99,16 @@ class Facts:
         return replace(self, job=job, waiting=None if waiting is None else waiting.without_payloads())
 
     @property
-    def queue(self) -> str:
+    def queue(self) -> Annotated[str, {}]:
         return shown_queue(self.job.queue)
 
     @property
-    def is_worker_active(self) -> bool | None:
+    def started_at(self) -> Annotated[datetime | None, {}]:
+        """Return the start of the current run."""
+        return self.job.started_at
+
+    @property
+    def is_worker_active(self) -> Annotated[bool | None, _WORKER_ACTIVE]:
         return None if self.worker_status is None else self.worker_status is WorkerStatus.ACTIVE
 
     @property
@@ -103,7 +117,7 @@ class Facts:
         return 0 < self.processes <= self.busy
 
     @property
-    def estimate_seconds(self) -> float | None:
+    def estimate_seconds(self) -> Annotated[float | None, _ESTIMATE]:
         """Return the estimated seconds until it starts; None without an average, or if a run must end first.
 
         Each job ahead counts with this tenant's average, because other tenants' durations must not show.
@@ -115,9 +129,10 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    job: Job
-    sentence: str
     facts: Facts
+    job_id: str = field(metadata={"prefix": "job"})
+    status: Status
+    sentence: str
 
 
 def explain(facts: Facts) -> Explanation:
@@ -125,7 +140,7 @@ def explain(facts: Facts) -> Explanation:
     if facts.firing is not None:
         local_time = format_local_time(facts.firing.local_time)
         sentence += f"; created by schedule {facts.job.triggered_by}, slot {local_time} in {facts.firing.timezone}"
-    return Explanation(job=facts.job, sentence=sentence, facts=facts)
+    return Explanation(job_id=facts.job.id, status=facts.job.status, sentence=sentence, facts=facts)
 
 
 def _sentence(facts: Facts) -> str:

@@ -6,11 +6,13 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from ava.domain.jobs.job import Job, JobSpec
+from ava.domain.record import about
 
 KEY = "$output"
 _DEFAULT = "default"
@@ -142,7 +144,7 @@ def faults(specs: Sequence[JobSpec], *, max_faults: int) -> dict[str, list[str]]
             break
         found |= _faults_of(n, entry, specs[n], named)
     if not found and (circle := _circle(specs, named)):
-        found[f"jobs[{circle[0]}].after"] = ["It is part of a cycle, so none of its entries could start."]
+        found[f"jobs[{circle[0]}].after"] = ["It is part of a cycle, whose entries could never start."]
     return found
 
 
@@ -190,3 +192,56 @@ def _circle(specs: Sequence[JobSpec], named: Mapping[str, int]) -> list[int]:
             if not left[n]:
                 free.append(n)
     return sorted(n for n, count in left.items() if count)
+
+
+#: Max shown waits of a job of a tree, the latest.
+MAX_TREE_WAITS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TreeWait:
+    """A wait of a job."""
+
+    began_at: datetime
+    ended_at: datetime | None = field(metadata=about("When the handler was entered again after the wait; null before."))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TreeJob:
+    """A job of a tree, without its input and output, and its position in the tree."""
+
+    job: Job = field(metadata={"internal": True})
+    name: str | None = field(metadata=about("Its name in its bulk, or among the children of its parent."))
+    is_detached: bool = field(metadata=about("True if a cancel of its parent does not cancel it."))
+    first_run_at: datetime | None = field(
+        metadata=about("Start of the first run of its attempt, also while the job waits; null before.")
+    )
+    waits: Sequence[TreeWait] = field(metadata=about(f"The latest {MAX_TREE_WAITS} waits, oldest first."))
+
+    @classmethod
+    def of(cls, job: Job, *, is_detached: bool, waits: Sequence[TreeWait]) -> TreeJob:
+        started_at = job.first_started_at or job.started_at
+        return cls(job=job, name=job.name, is_detached=is_detached, first_run_at=started_at, waits=waits)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TreeEdge:
+    """An edge: a job follows another job of its bulk, or is its child."""
+
+    from_id: str = field(metadata={"name": "from", "prefix": "job"})
+    to_id: str = field(metadata={"name": "to", "prefix": "job"})
+    kind: str = field(metadata=about("`completed`, `ended` or `failed`: the value of `when`; or `child`."))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tree:
+    """The jobs of a tree, with their edges."""
+
+    tree_id: str = field(metadata={"prefix": "job"})
+    jobs: Sequence[TreeJob]
+    edges: Sequence[TreeEdge]
+
+    def without_payloads(self) -> Tree:
+        """Hide the names of children: a parent chooses them, maybe from its input."""
+        jobs = [each if each.job.parent_id is None else replace(each, name=None) for each in self.jobs]
+        return replace(self, jobs=jobs)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from ava.domain import ids
+from ava.domain.jobs.graphs import MAX_TREE_WAITS, Tree, TreeEdge, TreeJob, TreeWait
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.waits import WaitCondition
 from ava.domain.limits.graph_limits import TREE_JOBS
@@ -15,44 +15,13 @@ from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
 from ava.store.jobs.reads.journals import ENDED_AT
 
-#: Max waits of a job to read, the latest.
-_MAX_WAITS = 100
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TreeJob:
-    """A job of a tree, without its input and output."""
-
-    job: Job
-    is_detached: bool
-    #: Its latest waits: when each began, and when the handler was entered after it.
-    waits: Sequence[tuple[datetime, datetime | None]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TreeEdge:
-    """An edge: a job follows another job of its bulk, or waits for a child."""
-
-    from_id: str
-    to_id: str
-    #: `completed`, `ended`, `failed` for entries; `child` for a job that another one created.
-    kind: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tree:
-    tree_id: str
-    jobs: Sequence[TreeJob]
-    edges: Sequence[TreeEdge]
-
-
 # The root and the maximum of descendants: only the bulk of a root may be larger.
 _JOBS = Statement(f"""
 SELECT {rows.LIGHT_COLUMNS}, j.is_detached IS TRUE,
     ARRAY(SELECT w.began_at FROM job_waits AS w WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id
-          ORDER BY w.run_no DESC LIMIT {_MAX_WAITS}),
+          ORDER BY w.run_no DESC LIMIT {MAX_TREE_WAITS}),
     ARRAY(SELECT {ENDED_AT} FROM job_waits AS w WHERE w.tenant_id = j.tenant_id AND w.job_id = j.id
-          ORDER BY w.run_no DESC LIMIT {_MAX_WAITS})
+          ORDER BY w.run_no DESC LIMIT {MAX_TREE_WAITS})
 FROM jobs AS j {rows.SIZES}
 WHERE j.tenant_id = %(tenant_id)s AND (j.tree_id = %(tree_id)s::uuid OR j.id = %(tree_id)s::uuid)
 ORDER BY j.id LIMIT {TREE_JOBS.value + 1}
@@ -71,10 +40,13 @@ def read(connection: Connection, job: Job) -> Tree:
     tree_id = job.tree_id or job.id
     parameters = {"tenant_id": job.tenant_id, "tree_id": rows.job_uuid(tree_id), "large_input": -1, "large_output": -1}
     found = [
-        TreeJob(
-            job=rows.light_job(row[:-3]),
+        TreeJob.of(
+            rows.light_job(row[:-3]),
             is_detached=row[-3],
-            waits=list(zip(row[-2], row[-1], strict=True))[::-1],
+            waits=[
+                TreeWait(began_at=began, ended_at=ended)
+                for began, ended in zip(row[-2][::-1], row[-1][::-1], strict=True)
+            ][::-1],
         )
         for row in connection.exec_driver_sql(_JOBS, parameters)
     ]
