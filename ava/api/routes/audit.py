@@ -14,7 +14,7 @@ from ava.api.http.context import caller, context, request_id, this_request
 from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
 from ava.api.mcp.rest_calls import TOOL
-from ava.api.schemas.audit import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
+from ava.api.schemas.reports import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
 from ava.domain.secrets.redaction import redact
 from ava.domain.strings import storable
 from ava.store.reports.audit import AuditRecord

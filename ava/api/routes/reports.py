@@ -11,16 +11,20 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, client_id_reader, cursor_of_name, name_reader, page_of, page_query
-from ava.api.schemas.analytics import AnalyticsQuery, AnalyticsRecord, write_analytics
-from ava.api.schemas.overview import (
+from ava.api.schemas.reports import (
+    AnalyticsQuery,
+    AnalyticsRecord,
+    ChartSeriesRecord,
     OverviewRecord,
     PromotionRecord,
+    SeriesQuery,
     TenantLoadRecord,
+    write_analytics,
     write_overview,
     write_promotion,
+    write_series,
     write_tenant_load,
 )
-from ava.api.schemas.series import ChartSeriesRecord, SeriesQuery, write_series
 from ava.api.schemas.setting_fields import Scope
 from ava.store.reports.tenant_loads import MAX_SCANNED
 
