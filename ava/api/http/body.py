@@ -1,7 +1,7 @@
 """Read a request's body: one unambiguous JSON object in UTF-8, with limits on size, structure and depth.
 
-Cheap checks come first: the length, then the structure, which is counted without parsing. A large body is checked while
-it is read, and parsed, outside the event loop.
+The cheap checks are first: the length, then the structure, which is counted without parsing. A large body is checked
+while it is read, and parsed, outside the event loop.
 """
 
 from __future__ import annotations

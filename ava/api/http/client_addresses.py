@@ -44,8 +44,8 @@ def public_url() -> str:
 def docs_url() -> str:
     """Return the absolute URL of the explanation of errors.
 
-    A configured path is resolved against AVA_PUBLIC_URL, or else the request's host; it stays a path if that host is
-    invalid.
+    A configured path is resolved against AVA_PUBLIC_URL, or without it the request's host; it stays a path if that
+    host is invalid.
     """
     settings = context().settings
     if not settings.docs_url.startswith("/"):

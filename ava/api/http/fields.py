@@ -225,7 +225,7 @@ class Choice(Plain):
 
 
 class Id(Plain):
-    """An id in a record, with one of the given prefixes."""
+    """An id in a record, with a prefix of the given ones."""
 
     def __init__(self, *prefixes: str, **rest: Any) -> None:
         super().__init__(**rest)

@@ -105,7 +105,7 @@ def _described(field: fields.Field[Any], fact: _Fact | None) -> fields.Field[Any
 
 
 def sent_fields(kind: type[Any], names: str, declared: Mapping[str, fields.Field[Any]]) -> dict[str, fields.Field[Any]]:
-    """Return the fields of a body that has fields of a dataclass: those with a default are optional.
+    """Return the fields of a body that has fields of a dataclass: a field with a default is optional.
 
     Further facts in a field's metadata are `longest`, the max number of printable characters of a string, and
     `takes_null`, false if it may be absent but not null.

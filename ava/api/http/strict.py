@@ -43,8 +43,8 @@ class _StrictMeta(SchemaMeta):
 class Strict(Schema, metaclass=_StrictMeta):
     """A schema of a body or of query parameters that refuses unknown fields.
 
-    With `of`, a dataclass, it has the fields `names`, and declares only those that differ. With another schema it has
-    the fields of that schema except `without`, none of them required; it declares the others, and those that differ.
+    With `of`, a dataclass, it has the fields `names`, and declares only the fields that differ. With another schema it
+    has the fields of that schema except `without`, all optional; it declares further fields, and fields that differ.
     """
 
     #: The fields in the order of the documentation, if they derive from a dataclass.

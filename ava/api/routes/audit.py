@@ -22,9 +22,9 @@ from ava.store.reports.audit import AuditRecord
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
-#: A browser that comes back from the identity provider begins a session with a GET.
+#: A browser that returns from the identity provider begins a session with a GET.
 _SIGN_IN = "oidc.finish"
-#: MCP's tools call the routes, which record those requests.
+#: MCP's tools call the routes, which record the requests.
 _MCP = "mcp"
 #: Max characters of a value's JSON; of a longer value only their number is recorded.
 _LONGEST_VALUE = 1_000

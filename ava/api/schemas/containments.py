@@ -72,7 +72,7 @@ class TagPart(Strict):
 
 
 class ScopeBody(Strict):
-    """Select jobs to contain: they match all parts, of which there is at least one."""
+    """Select jobs to contain: they match all parts. At least one part is required."""
 
     tenant = _OnlyTrue(metadata={"description": "True: all jobs of the tenant."})
     all = _OnlyTrue(metadata={"description": "True: the jobs of all tenants; only platform roles may send it."})

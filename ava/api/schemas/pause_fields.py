@@ -56,7 +56,7 @@ class _PausedListQuery(PageQuery):
 
 
 def paused_list_query(of: str, prefix: str) -> Schema:
-    """Return the parameters of a list of `of`, whose ids have the prefix."""
+    """Return the parameters of a list of `of`; their ids have the prefix."""
     return _PausedListQuery.from_dict({"paused": paused_filter(of), "cursor": cursor_field(id_reader(prefix))})()
 
 

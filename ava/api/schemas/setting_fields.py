@@ -34,7 +34,9 @@ class RateString(String):
         try:
             return rates.parse(value)
         except ValueError:
-            raise ValidationError("It must look like 100/minute, or /second, /hour, /day, /10 seconds.") from None
+            raise ValidationError(
+                "It must be a rate such as 100/minute, or with /second, /hour, /day, /10 seconds."
+            ) from None
 
 
 def _rate_field(*, metadata: dict[str, Any], **options: Any) -> String:

@@ -34,7 +34,7 @@ from ava.domain.worker import Worker, WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
 
-#: Min characters of a secret: a shorter one would also be masked where it occurs in ordinary text.
+#: Min characters of a secret: a shorter one would also be masked in ordinary words.
 _SHORTEST_SECRET = 4
 _SETTINGS = ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "approval_json")
 
@@ -86,7 +86,7 @@ def _scope() -> Choice:
 
 
 class WorkerPauseBody(PauseBody):
-    """Why a worker is paused, and for whom."""
+    """Why a worker is paused, for its tenant or for all tenants."""
 
     scope = _scope()
 
@@ -142,8 +142,8 @@ class WorkerChangeBody(Strict):
         },
     )
     approval = rule_field(
-        "The decision of persons that each new job needs before its first start. The first applies whose `when` "
-        "matches: the handler's, the platform's, then the tenant's. Jobs that already wait keep theirs."
+        "The decision of persons that each new job needs before its first start. The first with a matching `when` "
+        "applies: the handler's, the platform's, then the tenant's. Jobs that already wait keep theirs."
     )
     name = WorkerName(allow_none=True, metadata={"description": "Can be changed only for a pull worker, by its owner."})
     input_schema = JsonSchema(allow_none=True, metadata=SCHEMA)

@@ -370,7 +370,7 @@ def make_arrival(hook: Hook, request: Received, address: str, replay_of: str | N
 def _dedupe_keys(hook: Hook, request: Received, *, now: float, is_stored: bool) -> list[tuple[bytes, float]]:
     """Return the deduplication keys of a request, each with its validity in seconds.
 
-    Those of a skipped delivery (not `is_stored`) are only compared with earlier ones: it has started nothing, so its
+    The keys of a skipped delivery (not `is_stored`) are only compared with earlier ones: it has started nothing, so its
     replay, or the sender's next try, is no duplicate of it.
     """
     keys = verification.dedupe_keys(
