@@ -576,15 +576,14 @@ class ApiKey:
     """An API key."""
 
     id: str
-    name: str
-    #: `worker`, `tenant-user`, `tenant-admin`, `tenant-system-admin`, `platform-admin`, `platform-system-admin`.
-    role: ApiKeyRole
+    name: str  # A display name.
+    role: ApiKeyRole  # The permissions of the key, at most the role of the caller.
     prefix: str  # The 16 characters of the token after the dot.
     created_by: str  # The user or API key that created it.
     created_at: datetime
-    expires_at: datetime | None = None
+    expires_at: datetime | None = None  # When the key expires; None: never.
     last_used_at: datetime | None = None  # The time of the last use, at most a minute old.
-    payloads: bool  # True if its holder sees payloads.
+    payloads: bool  # False: payloads are hidden from its holder: None or `(hidden)`, with `payload_hidden: true`.
     #: For the role `worker`: the workers that the key may claim runs of; None for other roles.
     workers: list[str] | None = None
     triggers: list[str]  # Claimed runs may create children of these workers; `*`: all.
@@ -920,9 +919,11 @@ class TenantRules:
     """The limits that operators have set for a tenant; None: the installation's default."""
 
     tenant_id: str
-    max_running: int | None = None  # 0 to 1e+06.
-    weight: float | None = None  # 0 to 1000.
-    most_urgent_priority: int | None = None  # 1 to 10.
+    max_running: int | None = None  # Max number of its running jobs; 0: none.
+    weight: float | None = None  # Its weight in fair queueing (default 1), relative to the weights of other tenants.
+    #: The smallest priority number that its jobs may have; a smaller number is raised to it.
+    most_urgent_priority: int | None = None
+    #: Retention of its ended jobs and their log lines, in days; a worker's own `retention_days` takes precedence.
     retention_days: float | None = None
     updated_by: str | None = None
     updated_at: datetime | None = None

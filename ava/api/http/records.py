@@ -29,6 +29,7 @@ from ava.api.http.fields import (
     Instant,
     JsonString,
     Number,
+    PositiveNumber,
     String,
     WholeNumber,
 )
@@ -43,7 +44,7 @@ _PREFIXES = {"worker_id": ("wkr",), "tenant_id": ("ten",), "created_by": ("usr",
 KINDS: dict[Any, Callable[..., fields.Field[Any]]] = {
     str: String,
     bool: Flag,
-    float: Number,
+    float: lambda **about: PositiveNumber(**about) if "maximum" in about else Number(**about),
     datetime: Instant,
     int: partial(WholeNumber, minimum=0, maximum=2**53),
 }

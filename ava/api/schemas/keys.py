@@ -8,11 +8,11 @@ from typing import Any
 
 from marshmallow import ValidationError, post_load
 
-from ava.api.http.fields import BoundedString, Choice, ClientId, Flag, Instant, Plain, String
+from ava.api.http.fields import Choice, ClientId, Plain, String
 from ava.api.http.records import KINDS, RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
 from ava.api.schemas.setting_fields import Scope
-from ava.domain.access.api_key import ANY_WORKER, LONGEST_NAME, ApiKey, ApiKeySpec
+from ava.domain.access.api_key import ANY_WORKER, ApiKey, ApiKeySpec
 from ava.domain.access.caller import Role
 from ava.domain.access.sign_in import EndedSessions, Identity, SignInLink, TenantRole
 from ava.domain.limits.table import WORKERS_PER_KEY
@@ -53,34 +53,11 @@ class _Triggers(WorkerIds):
         return [ANY_WORKER] if value == [ANY_WORKER] else super().read(value)
 
 
-class KeyBody(Strict):
+class KeyBody(Strict, of=ApiKeySpec):
     """An API key to create."""
 
-    name = BoundedString(LONGEST_NAME, required=True, metadata={"description": "A display name."})
-    role = _RoleName(
-        required=True,
-        metadata={
-            "description": "The permissions of the key, at most the role of the caller. `worker` may only claim and "
-            "end runs.",
-            "enum": _ROLES,
-        },
-    )
-    expires_at = Instant(
-        load_default=None,
-        allow_none=True,
-        metadata={
-            "description": "When the key expires; null: never. A key created with another key expires with it at the "
-            "latest."
-        },
-    )
-
-    payloads = Flag(
-        load_default=True,
-        metadata={
-            "description": "False: payloads are hidden from its holder: null or `(hidden)`, with `payload_hidden: "
-            "true`."
-        },
-    )
+    names = "name role expires_at payloads workers triggers scope"
+    role = _RoleName(required=True, metadata={"enum": _ROLES})
     workers = WorkerIds(
         load_default=None,
         allow_none=True,

@@ -9,39 +9,33 @@ from datetime import datetime
 from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Role
 
-LONGEST_NAME = 100
 #: Stands for every worker in `triggers`.
 ANY_WORKER = "*"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiKeySpec:
-    name: str
-    role: Role
-    #: None: never.
-    expires_at: datetime | None = None
-    #: Whether its holder sees payloads.
-    payloads: bool = True
-    #: The workers whose runs it may claim; None unless its role is `worker`.
-    worker_ids: Sequence[str] | None = None
-    #: Whether it may claim runs of all tenants.
-    is_of_platform: bool = False
-    #: The workers of which its runs may create children; `ANY_WORKER` stands for all.
-    triggers: Sequence[str] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ApiKey:
-    id: str = field(metadata={"prefix": "key"})
-    tenant_id: str
-    name: str
-    role: Role
-    prefix: str = field(metadata={"description": "The 16 characters of the token after the dot. They are not secret."})
-    created_by: Actor = field(metadata={"description": "The user or API key that created it."})
-    created_at: datetime
-    expires_at: datetime | None
-    last_used_at: datetime | None = field(metadata={"description": "The time of the last use, at most a minute old."})
-    payloads: bool = field(default=True, metadata={"description": "True if its holder sees payloads."})
+    name: str = field(metadata={"description": "A display name.", "longest": 100})
+    role: Role = field(
+        metadata={
+            "description": "The permissions of the key, at most the role of the caller. `worker` may only claim and "
+            "end runs."
+        }
+    )
+    expires_at: datetime | None = field(
+        default=None,
+        metadata={
+            "description": "When the key expires; null: never. A key created with another key expires with it at the "
+            "latest."
+        },
+    )
+    payloads: bool = field(
+        default=True,
+        metadata={
+            "description": "False: payloads are hidden from its holder: null or `(hidden)`, with `payload_hidden: "
+            "true`."
+        },
+    )
     worker_ids: Sequence[str] | None = field(
         default=None,
         metadata={
@@ -49,10 +43,21 @@ class ApiKey:
             "description": "For the role `worker`: the workers that the key may claim runs of; null for other roles.",
         },
     )
+    #: Whether it may claim runs of all tenants.
     is_of_platform: bool = False
     triggers: Sequence[str] = field(
         default=(), metadata={"description": "Claimed runs may create children of these workers; `*`: all."}
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiKey(ApiKeySpec):
+    id: str = field(metadata={"prefix": "key"})
+    tenant_id: str
+    prefix: str = field(metadata={"description": "The 16 characters of the token after the dot. They are not secret."})
+    created_by: Actor = field(metadata={"description": "The user or API key that created it."})
+    created_at: datetime
+    last_used_at: datetime | None = field(metadata={"description": "The time of the last use, at most a minute old."})
     token: str | None = field(
         default=None,
         metadata={

@@ -84,14 +84,31 @@ class TenantRules:
     """The limits that operators have set for a tenant; null: the installation's default."""
 
     tenant_id: str
-    #: 0: none.
-    max_running: int | None = dataclasses.field(default=None, metadata={"minimum": 0, "maximum": MAX_RUNNING})
-    #: Its weight in fair queueing.
-    weight: float | None = None
-    #: Smaller priority numbers of its jobs are raised to it at creation.
-    most_urgent_priority: int | None = dataclasses.field(
-        default=None, metadata={"minimum": priority.FIRST, "maximum": priority.LAST}
+    max_running: int | None = dataclasses.field(
+        default=None,
+        metadata={"description": "Max number of its running jobs; 0: none.", "minimum": 0, "maximum": MAX_RUNNING},
     )
-    retention_days: float | None = None
+    weight: float | None = dataclasses.field(
+        default=None,
+        metadata={
+            "description": "Its weight in fair queueing (default 1), relative to the weights of other tenants.",
+            "maximum": 1_000.0,
+        },
+    )
+    most_urgent_priority: int | None = dataclasses.field(
+        default=None,
+        metadata={
+            "description": "The smallest priority number that its jobs may have; a smaller number is raised to it.",
+            "minimum": priority.FIRST,
+            "maximum": priority.LAST,
+        },
+    )
+    retention_days: float | None = dataclasses.field(
+        default=None,
+        metadata={
+            "description": "Retention of its ended jobs and their log lines, in days; a worker's own "
+            "`retention_days` takes precedence. A change applies to stored jobs within ten minutes."
+        },
+    )
     updated_by: str | None = None
     updated_at: datetime | None = None
