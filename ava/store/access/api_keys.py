@@ -103,19 +103,12 @@ def show(connection: Connection, *, tenant_id: str, key_id: str) -> ApiKey | Non
     return _ROWS.first(connection.exec_driver_sql(_SHOW, {"tenant_id": tenant_id, "id": key_uuid(key_id)}))
 
 
-_PAGE = Statement(f"""
-SELECT {_COLUMNS} FROM api_keys AS k
-WHERE k.tenant_id = %(tenant_id)s AND (%(before_id)s::uuid IS NULL OR k.id < %(before_id)s::uuid)
-ORDER BY k.id DESC LIMIT %(limit)s OFFSET %(offset)s
-""")
-_COUNT = Statement("SELECT count(*) FROM api_keys AS k WHERE k.tenant_id = %(tenant_id)s")
+_PAGE, _COUNT = _ROWS.newest("api_keys", "k.tenant_id = %(tenant_id)s")
 
 
 def page(connection: Connection, *, tenant_id: str, bounds: PageBounds) -> tuple[list[ApiKey], int]:
     """Return keys of a tenant, newest first, and their number."""
-    given: dict[str, object] = {"tenant_id": tenant_id}
-    found = [_key(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("key"))]
-    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
+    return _ROWS.page(connection, (_PAGE, _COUNT), bounds, tenant_id=tenant_id)
 
 
 _DELETE = Statement(f"""

@@ -169,22 +169,14 @@ def settled(connection: Connection, containments: Collection[tuple[str, str]]) -
     return {ids.encode("con", uuid) for uuid in connection.exec_driver_sql(_SETTLED, parameters).scalars()}
 
 
-_WHERE = f"{_IS_VISIBLE} AND (%(state)s::text IS NULL OR c.state = %(state)s)"
-_PAGE = Statement(f"""
-SELECT {_COLUMNS} FROM containments AS c
-WHERE {_WHERE} AND (%(before_id)s::uuid IS NULL OR c.id < %(before_id)s::uuid)
-ORDER BY c.id DESC LIMIT %(limit)s OFFSET %(offset)s
-""")
-_COUNT = Statement(f"SELECT count(*) FROM containments AS c WHERE {_WHERE}")
+_PAGE, _COUNT = _ROWS.newest("containments", f"{_IS_VISIBLE} AND (%(state)s::text IS NULL OR c.state = %(state)s)")
 
 
 def page(
     connection: Connection, *, tenant_id: str, state: ContainmentState | None, bounds: PageBounds
 ) -> tuple[list[Containment], int]:
     """Return containments of a tenant and of all tenants, newest first, and the total."""
-    parameters = {"tenant_id": tenant_id, "state": state, **bounds.before("con")}
-    found = [_containment(row) for row in connection.exec_driver_sql(_PAGE, parameters)]
-    return found, int(connection.exec_driver_sql(_COUNT, parameters).scalar_one())
+    return _ROWS.page(connection, (_PAGE, _COUNT), bounds, tenant_id=tenant_id, state=state)
 
 
 _ACTIVE = Statement(f"SELECT {_COLUMNS} FROM containments AS c WHERE c.state = 'active' ORDER BY c.id")

@@ -8,10 +8,12 @@ from enum import EnumType
 from functools import partial
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
-from sqlalchemy import CursorResult
+from sqlalchemy import Connection, CursorResult
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
+from ava.domain.counts import PageBounds
+from ava.store.engine.statement import Statement
 
 Record = TypeVar("Record")
 Reader = Callable[[Any], Any]
@@ -35,9 +37,11 @@ class RecordRows(Generic[Record]):
     ) -> None:
         """`columns` and `readers`: for fields that differ. `without`: fields that have no column."""
         given, types = columns or {}, get_type_hints(kind)
+        self._alias = alias
         # The id is first, so that a statement can order by it.
         stored = [each for each in fields(kind) if each.name not in without]  # type: ignore[arg-type]
         stored.sort(key=lambda each: each.name != "id")
+        self._prefix = next((each.metadata["prefix"] for each in stored if "prefix" in each.metadata), "")
         found = {each.name: _reader(types[each.name], each.metadata.get("prefix")) for each in stored}
         self._readers = found | dict(readers or {})
         self._scope = {"record_of": kind} | {f"read_{name}": read for name, read in self._readers.items()}
@@ -63,6 +67,23 @@ class RecordRows(Generic[Record]):
         """Return the record of the first row; None if there is none."""
         row = result.first()
         return None if row is None else self.read(row)
+
+    def newest(self, table: str, where: str) -> tuple[Statement, Statement]:
+        """Return the statements of `page`: the rows that meet a condition, newest first, and their number."""
+        matching, id_ = f"FROM {table} AS {self._alias} WHERE {where}", f"{self._alias}.id"
+        part = f"AND (%(before_id)s::uuid IS NULL OR {id_} < %(before_id)s::uuid) ORDER BY {id_} DESC"
+        return (
+            Statement(f"SELECT {self.columns} {matching} {part} LIMIT %(limit)s OFFSET %(offset)s"),
+            Statement(f"SELECT count(*) {matching}"),
+        )
+
+    def page(
+        self, connection: Connection, statements: tuple[Statement, Statement], bounds: PageBounds, **given: object
+    ) -> tuple[list[Record], int]:
+        """Return a page of records and their number, by the statements of `newest`."""
+        page, count = statements
+        found = [self.read(row) for row in connection.exec_driver_sql(page, given | bounds.before(self._prefix))]
+        return found, int(connection.exec_driver_sql(count, given).scalar_one())
 
     def _compile(self, others: Sequence[str]) -> Callable[..., Record]:
         """Return the function that reads the values of the columns, and of other fields.

@@ -188,23 +188,15 @@ def delete(connection: Connection, *, tenant_id: str, hook_id: str) -> bool:
     return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
 
 
-_PAGE = Statement(f"""
-SELECT {_COLUMNS} FROM hooks AS h
-WHERE h.tenant_id = %(tenant_id)s AND (%(paused)s::bool IS NULL OR (h.paused_at IS NOT NULL) = %(paused)s::bool)
-    AND (%(before_id)s::uuid IS NULL OR h.id < %(before_id)s::uuid)
-ORDER BY h.id DESC LIMIT %(limit)s OFFSET %(offset)s
-""")
-_COUNT = Statement("""
-SELECT count(*) FROM hooks AS h
-WHERE h.tenant_id = %(tenant_id)s AND (%(paused)s::bool IS NULL OR (h.paused_at IS NOT NULL) = %(paused)s::bool)
-""")
+_PAGE, _COUNT = _ROWS.newest(
+    "hooks",
+    "h.tenant_id = %(tenant_id)s AND (%(paused)s::bool IS NULL OR (h.paused_at IS NOT NULL) = %(paused)s::bool)",
+)
 
 
 def page(connection: Connection, *, tenant_id: str, paused: bool | None, bounds: PageBounds) -> tuple[list[Hook], int]:
     """Return hooks of a tenant, newest first, and their number; `paused` None means paused ones and others."""
-    given: dict[str, object] = {"tenant_id": tenant_id, "paused": paused}
-    found = [_hook(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("hk"))]
-    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
+    return _ROWS.page(connection, (_PAGE, _COUNT), bounds, tenant_id=tenant_id, paused=paused)
 
 
 @dataclass(frozen=True, kw_only=True)

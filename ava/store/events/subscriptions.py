@@ -153,25 +153,19 @@ def delete(connection: Connection, *, tenant_id: str, subscription_id: str) -> b
     return connection.exec_driver_sql(_DELETE, parameters).rowcount == 1
 
 
-_WHERE = """s.tenant_id = %(tenant_id)s
-    AND (%(event_type)s::text IS NULL OR s.event_type = %(event_type)s)
+_PAGE, _COUNT = _ROWS.newest(
+    "subscriptions",
+    """s.tenant_id = %(tenant_id)s AND (%(event_type)s::text IS NULL OR s.event_type = %(event_type)s)
     AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
-    AND (%(paused)s::bool IS NULL OR (s.paused_at IS NOT NULL) = %(paused)s::bool)"""
-_PAGE = Statement(f"""
-SELECT {_COLUMNS} FROM subscriptions AS s
-WHERE {_WHERE} AND (%(before_id)s::uuid IS NULL OR s.id < %(before_id)s::uuid)
-ORDER BY s.id DESC LIMIT %(limit)s OFFSET %(offset)s
-""")
-_COUNT = Statement(f"SELECT count(*) FROM subscriptions AS s WHERE {_WHERE}")
+    AND (%(paused)s::bool IS NULL OR (s.paused_at IS NOT NULL) = %(paused)s::bool)""",
+)
 
 
 def page(
     connection: Connection, *, tenant_id: str, subscription_filter: SubscriptionFilter, bounds: PageBounds
 ) -> tuple[list[Subscription], int]:
     """Return subscriptions of a tenant, newest first, and the number of matches; a limit bounds their total."""
-    given = {"tenant_id": tenant_id, **vars(subscription_filter)}
-    found = [_subscription(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("sub"))]
-    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
+    return _ROWS.page(connection, (_PAGE, _COUNT), bounds, tenant_id=tenant_id, **vars(subscription_filter))
 
 
 _UNPAUSED = Statement(f"""

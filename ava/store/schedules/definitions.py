@@ -200,29 +200,19 @@ def delete(connection: Connection, *, tenant_id: str, schedule_id: str) -> bool:
     return row is not None
 
 
-_PAGE = Statement(f"""
-SELECT {SCHEDULE_COLUMNS} FROM schedules AS s
-WHERE s.tenant_id = %(tenant_id)s AND (%(before_id)s::uuid IS NULL OR s.id < %(before_id)s::uuid)
-    AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
+_PAGE, _COUNT = _ROWS.newest(
+    "schedules",
+    """s.tenant_id = %(tenant_id)s AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
     AND (%(enabled)s::bool IS NULL OR %(enabled)s = (s.paused_at IS NULL))
-    AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (s.paused_at IS NOT NULL))
-ORDER BY s.id DESC LIMIT %(limit)s OFFSET %(offset)s
-""")
-_COUNT = Statement("""
-SELECT count(*) FROM schedules AS s
-WHERE s.tenant_id = %(tenant_id)s AND (%(worker_id)s::text IS NULL OR s.worker_id = %(worker_id)s)
-    AND (%(enabled)s::bool IS NULL OR %(enabled)s = (s.paused_at IS NULL))
-    AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (s.paused_at IS NOT NULL))
-""")
+    AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (s.paused_at IS NOT NULL))""",
+)
 
 
 def page(
     connection: Connection, *, tenant_id: str, schedule_filter: ScheduleFilter, bounds: PageBounds
 ) -> tuple[list[Schedule], int]:
     """Return schedules of a tenant, newest first, and the number of matches; `AVA_MAX_SCHEDULES` bounds their total."""
-    given = {"tenant_id": tenant_id, **vars(schedule_filter)}
-    found = [read_schedule(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("sch"))]
-    return found, int(connection.exec_driver_sql(_COUNT, given).scalar_one())
+    return _ROWS.page(connection, (_PAGE, _COUNT), bounds, tenant_id=tenant_id, **vars(schedule_filter))
 
 
 _TAKE_TURN = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended('declared schedules', 0))")

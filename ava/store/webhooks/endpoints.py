@@ -99,28 +99,17 @@ def show(connection: Connection, *, tenant_id: str, webhook_id: str) -> Endpoint
     return _ROWS.first(connection.exec_driver_sql(_SHOW, parameters))
 
 
-_PAGE = Statement(f"""
-SELECT {_COLUMNS} FROM webhook_endpoints AS e
-WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.channel IS NULL
-    AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)
-    AND (%(before_id)s::uuid IS NULL OR e.id < %(before_id)s::uuid)
-ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
-""")
-# Of endpoints, or of notices.
-COUNT = Statement("""
-SELECT count(*) FROM webhook_endpoints AS e
-WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND (e.channel IS NOT NULL) = %(is_notice)s
-    AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)
-""")
+#: The tenant's endpoints, or its notices, that are not deleted.
+LISTED = """e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND (e.channel IS NOT NULL) = %(is_notice)s
+    AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)"""
+_PAGE, COUNT = _ROWS.newest("webhook_endpoints", LISTED)
 
 
 def page(
     connection: Connection, *, tenant_id: str, paused: bool | None, bounds: PageBounds
 ) -> tuple[list[Endpoint], int]:
     """Return endpoints of a tenant, newest first, and their number; `paused` None means paused ones and others."""
-    given = {"tenant_id": tenant_id, "paused": paused, "is_notice": False}
-    found = [_endpoint(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("wh"))]
-    return found, int(connection.exec_driver_sql(COUNT, given).scalar_one())
+    return _ROWS.page(connection, (_PAGE, COUNT), bounds, tenant_id=tenant_id, paused=paused, is_notice=False)
 
 
 # Any change makes the endpoint due immediately, because the client may have fixed it.

@@ -13,7 +13,7 @@ from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.pause_columns import PAUSED_AT
-from ava.store.webhooks.endpoints import COUNT, lock_tenant, notice_uuid
+from ava.store.webhooks.endpoints import COUNT, LISTED, lock_tenant, notice_uuid
 
 _ROWS = RecordRows(
     Notice,
@@ -98,22 +98,14 @@ def show(connection: Connection, *, tenant_id: str, notice_id: str, is_locked: b
     return _ROWS.first(connection.exec_driver_sql(_LOCK if is_locked else _SHOW, parameters))
 
 
-_PAGE = Statement(f"""
-SELECT {_COLUMNS} FROM webhook_endpoints AS e
-WHERE e.tenant_id = %(tenant_id)s AND e.status <> 'deleted' AND e.channel IS NOT NULL
-    AND (%(paused)s::bool IS NULL OR (e.paused_at IS NOT NULL) = %(paused)s::bool)
-    AND (%(before_id)s::uuid IS NULL OR e.id < %(before_id)s::uuid)
-ORDER BY e.id DESC LIMIT %(limit)s OFFSET %(offset)s
-""")
+_PAGE = _ROWS.newest("webhook_endpoints", LISTED)[0]
 
 
 def page(
     connection: Connection, *, tenant_id: str, paused: bool | None, bounds: PageBounds
 ) -> tuple[list[Notice], int]:
     """Return notices of a tenant, newest first, and their number; `paused` None means paused ones and others."""
-    given = {"tenant_id": tenant_id, "paused": paused, "is_notice": True}
-    found = [_notice(row) for row in connection.exec_driver_sql(_PAGE, given | bounds.before("ntc"))]
-    return found, int(connection.exec_driver_sql(COUNT, given).scalar_one())
+    return _ROWS.page(connection, (_PAGE, COUNT), bounds, tenant_id=tenant_id, paused=paused, is_notice=True)
 
 
 # Its pending deliveries are due immediately, because the client may have fixed it. Other rules begin other windows.
