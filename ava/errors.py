@@ -1,7 +1,7 @@
 """The tree of errors. An error's docstring is its message, and the message names the remedy.
 
 Errors raised inside a handler are in `ava.handler.errors`. One file, because the page of errors and the clients need
-the whole tree, and a reader of a response looks for its code here.
+the whole tree, and a reader of a response finds its code here.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ Found = TypeVar("Found")
 
 
 def required(found: Found | None, missing: type[AvaError]) -> Found:
-    """Return what was found; raise the error if it is None."""
+    """Return the value; raise the error if it is None."""
     if found is None:
         raise missing
     return found

@@ -104,7 +104,7 @@ class DurableRuns:
     ) -> tuple[str, list[ShownEntry], int]:
         """Return the id of the run's job, entries of its journal with whole values, and their total, up to a limit.
 
-        `after` returns the position after which the entries begin, by the job's id. Raise `RunLost`, `RunNotFound`,
+        `after` returns the position before the first entry, by the job's id. Raise `RunLost`, `RunNotFound`,
         `RunKeyEnded`.
         """
         with self._database.transaction() as connection:
@@ -159,7 +159,7 @@ class DurableRuns:
         journal.record_size(connection, token, tenant_id=run.run.tenant_id, size=size)
 
     def make_children(self, token_string: str, new: Sequence[NewChild]) -> list[ChildState]:
-        """Create the children whose names do not exist yet, all or none. Return all children.
+        """Create the children with new names, all or none. Return all children.
 
         Raise `Forbidden` unless the key that claimed the run may trigger each worker, `RunToStop`, the refusal of the
         first refused child, and like `journal`.

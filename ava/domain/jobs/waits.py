@@ -31,7 +31,7 @@ class JournalKind(StrEnum):
     APPROVAL = "approval"
 
 
-#: The kinds whose entries have values; their number and bytes are limited.
+#: The kinds of entries with values; their number and bytes are limited.
 VALUED = (JournalKind.STEP, JournalKind.EVENT, JournalKind.APPROVAL)
 
 
@@ -74,7 +74,7 @@ class NewEntry:
     state: EntryState
     #: Serialized: the step's result, the event that the wait returned, or the event to wait for.
     value_json: str | None = None
-    #: The child, or the one that `wait_any` has chosen.
+    #: The child; for `wait_any` the chosen child.
     child_id: str | None = None
     #: The id of the event that the wait returned. Without it, each new event is matched with the entry.
     event_id: str | None = None

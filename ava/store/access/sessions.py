@@ -89,7 +89,7 @@ WHERE s.lookup = %(lookup)s AND s.is_link = %(is_link)s
 def find(connection: Connection, token: Token, *, keys: Sequence[str]) -> tuple[Session, float] | None:
     """Return the session or link with a token, and the seconds until it expires, negative if it has expired.
 
-    Returns None if there is none, or if its hash was created with none of the shared keys.
+    Returns None if there is none, or if no shared key created its hash.
     """
     parameters = {"lookup": token.lookup, "is_link": token.kind is TokenKind.LINK}
     row = connection.exec_driver_sql(_FIND, parameters).first()

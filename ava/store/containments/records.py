@@ -202,7 +202,7 @@ SELECT {_COLUMNS} FROM c
 
 
 def end(connection: Connection, containment: Containment, *, held_count: int, by: Actor | None) -> Containment | None:
-    """Lift a containment, or end it if its time is over (`by` is None). Returns None if it is not active."""
+    """Lift a containment, or end it if its time has passed (`by` is None). Returns None if it is not active."""
     parameters = _key(containment) | {
         "state": (ContainmentState.ENDED if by is None else ContainmentState.LIFTED).value,
         "by": None if by is None else by.json,

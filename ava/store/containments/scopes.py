@@ -36,7 +36,7 @@ _SCOPE = "json_populate_record(NULL::contained_scopes, %(scope)s::json) AS c"
 IS_OF_TENANT = f"(%(tenant_id)s = '{ALL_TENANTS}' OR j.tenant_id = %(tenant_id)s)"
 #: Condition: the job `j` is in the scope `c`.
 IN_SCOPE = "ava_in_scope(c, j.worker_id, j.id, j.tree_id, j.tags, coalesce(j.origin, j.triggered_by))"
-#: Condition: the scope `c` is that of an identity, without another part.
+#: Condition: the scope `c` has an identity and no other part.
 IS_OF_IDENTITY = "c.identity_ids IS NOT NULL AND num_nonnulls(c.worker_id, c.tag_key, c.tree_id, c.causes) = 0"
 
 
@@ -60,7 +60,7 @@ class NewJobFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Covering:
-    """The containment that covers a new job; one that refuses triggers precedes others."""
+    """The containment that covers a new job, preferably a containment that refuses triggers."""
 
     containment_id: str
     refuses: bool
@@ -121,7 +121,7 @@ def of_identity(connection: Connection, *, tenant_id: str, identity_id: str) -> 
 
 # Older writers -------------------------------------------------------------------------------------------------------
 
-# A claim locks `jobs` until its transaction ends, and looks for containments after that, with a snapshot of its own
+# A claim locks `jobs` until its transaction ends, and then reads the containments with a new snapshot
 # (`rules.IS_COVERED`). So each transaction that may claim a job without seeing a committed containment holds this lock
 # after the commit. A comparison of transaction ids would miss a statement that has its snapshot and no id yet.
 _WRITERS = Statement("""
@@ -157,7 +157,7 @@ def count_held(connection: Connection, scope: ContainedScope) -> int:
 
 _RUNNING = f"FROM {_SCOPE} JOIN jobs AS j ON {IS_OF_TENANT} AND j.status = 'running' AND {IN_SCOPE}"
 _PULLED = "pulled_runs AS r ON r.tenant_id = j.tenant_id AND r.job_id = j.id AND r.run_no = j.run_no"
-#: Seconds after which a run is asked to stop although nobody has reported that its handler was entered.
+#: Seconds until a run is asked to stop even without a report that its handler was entered.
 _STUCK_SECONDS = 5
 
 

@@ -22,8 +22,8 @@ Reader = Callable[[Any], Any]
 class RecordRows(Generic[Record]):
     """The columns of a record and the reader of their rows.
 
-    The column of a field has its name; that of a field `…_json` lacks this ending and is read as a string. A field with
-    a `prefix` in its metadata is an id, and a UUID in the table; the column of an actor has its `text`.
+    A field and its column have the same name; the column of a field `…_json` lacks this ending and is read as a string.
+    A field with a `prefix` in its metadata is an id, and a UUID in the table; the column of an actor has its `text`.
     """
 
     def __init__(

@@ -1,6 +1,4 @@
-"""The type of the store's statements, and what several of them share: settings of the planner and of commits, and array
-literals.
-"""
+"""The types of the store's statements, and their shared parts: settings of the planner and of commits, and arrays."""
 
 from __future__ import annotations
 

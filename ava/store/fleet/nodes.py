@@ -267,7 +267,7 @@ def check_runs(
     )
 
 
-# A separate statement, because one that waits for a lock still reads other rows as they were when it began.
+# A separate statement, because a statement that waits for a lock still reads other rows as they were when it began.
 _AWAIT_RESCUES = Statement("""
 SELECT FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS r (tenant_id, id)
 JOIN jobs AS j ON j.tenant_id = r.tenant_id AND j.id = r.id ORDER BY j.id FOR KEY SHARE OF j

@@ -234,7 +234,7 @@ WHERE w.id = ANY(%(ids)s::text[]) AND {IS_VISIBLE}
 
 
 def asking(connection: Connection, *, tenant_id: str, worker_ids: Collection[str]) -> set[str]:
-    """Return the workers whose jobs may need an approval before their first start."""
+    """Return the workers with jobs that may need an approval before their first start."""
     found = connection.exec_driver_sql(_ASKING, {"ids": list(worker_ids), "tenant_id": tenant_id})
     return set(found.scalars())
 
@@ -273,7 +273,7 @@ WHERE w.queue = %(queue)s AND EXISTS (SELECT FROM live)
 
 
 def unserved(connection: Connection, *, queue: str, dead_after_seconds: float) -> list[str]:
-    """Return the workers of a queue with a handler on none of the queue's live nodes.
+    """Return the workers of a queue that have no handler on the queue's live nodes.
 
     Returns none if the queue has no live node, because then no job can overtake another.
     """

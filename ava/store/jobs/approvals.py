@@ -150,7 +150,7 @@ _LOCK_JOBS = Statement("""
 SELECT j.id::text FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS w (tenant_id, id)
 JOIN jobs AS j ON j.tenant_id = w.tenant_id AND j.id = w.id ORDER BY j.id FOR NO KEY UPDATE OF j
 """)
-# A separate statement, because one that waits for a lock still sees other tables as they were when it began.
+# A separate statement, because a statement that waits for a lock still sees other tables as they were when it began.
 _LOCK = Statement(f"""
 SELECT {ROWS.columns}, clock_timestamp() FROM approvals AS a
 WHERE a.tenant_id = %(tenant_id)s AND a.id = %(id)s::uuid FOR UPDATE OF a
@@ -265,7 +265,7 @@ FROM (
 
 
 def remind(connection: Connection, *, limit: int) -> int:
-    """Send the reminders of pending approvals, from which further roles may decide. Returns their number."""
+    """Send the reminders of pending approvals; then further roles may decide. Returns their number."""
     found = [ROWS.read(row) for row in connection.exec_driver_sql(_REMIND, {"limit": limit})]
     _notify(connection, EventType.APPROVAL_REMINDED, found)
     return len(found)

@@ -147,7 +147,7 @@ WHERE o.state = 'running' AND o.kind = 'lift'
 
 
 def lifting(connection: Connection) -> list[str]:
-    """Return the tenants of lifted containments whose jobs an operation releases or cancels now."""
+    """Return the tenants of lifted containments with an operation that releases or cancels their jobs now."""
     return list(connection.exec_driver_sql(_LIFTING).scalars())
 
 

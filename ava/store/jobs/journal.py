@@ -33,7 +33,7 @@ HAS_JOURNAL = """(j.run_no > 1 AND EXISTS (
 def stores(owner: str) -> str:
     """Return the statement that writes entries into the journals of the jobs in a CTE (`tenant_id`, `id`).
 
-    An entry replaces an earlier one of the same kind and name, and becomes the last.
+    An entry replaces the entry with the same kind and name, and becomes the last.
     """
     return f"""INSERT INTO job_journal (tenant_id, job_id, kind, name, attempt, state, value, child_id, event_id, until,
         match_key)
@@ -95,7 +95,7 @@ _IS_FORGOTTEN = """(k.kind = 'wait' OR k.state = 'timed_out' OR k.kind = 'sleep'
         OR k.kind = 'child' AND NOT EXISTS (
             SELECT FROM jobs AS c WHERE c.tenant_id = k.tenant_id AND c.id = k.child_id
                 AND c.status NOT IN ('failed', 'cancelled')))"""
-# A separate statement: one that waits for a lock still sees other tables as they were when it began, and would miss
+# A separate statement: a statement that waits for a lock sees other tables as they were when it began, and would miss
 # writes of this run's earlier attempt that lost its response and committed late.
 _LOCK = Statement(f"SELECT FROM jobs AS j, {ONE_RUN} AS r WHERE {OWNS} FOR NO KEY UPDATE OF j")
 _CARRY = Statement(f"""
@@ -314,7 +314,7 @@ WHERE r.lookup = %(lookup)s AND r.hash = %(hash)s
 
 
 def triggers_of(connection: Connection, token: Token) -> frozenset[str]:
-    """Return the workers of which a run may create children, by the key that claimed it; `*` stands for all."""
+    """Return the workers that a run's children may have, by the key that claimed it; `*` stands for all."""
     return frozenset(
         connection.exec_driver_sql(_TRIGGERS_OF, {"lookup": token.lookup, "hash": tokens.hash_of(token)}).scalar() or ()
     )

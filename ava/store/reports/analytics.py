@@ -12,6 +12,7 @@ from datetime import datetime
 from ava.domain.analytics import MAX_DAYS, EndedCounts, GroupBy
 from ava.domain.jobs.job import Trigger
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Deletion, Statement
 
 #: Adds the jobs of `ended` to the hours and days.
@@ -44,16 +45,15 @@ counts AS (
 delete_old = Deletion("job_counts", f"starts_at < now() - interval '{MAX_DAYS + 2} days'")
 
 
-_NAMES = [each.name for each in fields(EndedCounts)]
-_COUNTS = ", ".join(_NAMES)
-_SUMS = ", ".join(f"sum({name})::bigint" for name in _NAMES)
+_ROWS = RecordRows(EndedCounts, "c")
+_SUMS = ", ".join(f"sum(c.{each.name})::bigint" for each in fields(EndedCounts))
 _BY_WORKER = Statement(f"""
-SELECT worker_id, {_SUMS} FROM job_counts
+SELECT {_SUMS}, worker_id FROM job_counts AS c
 WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id > '' AND starts_at >= %(since)s
 GROUP BY worker_id ORDER BY worker_id
 """)
 _OF_WORKER = Statement(f"""
-SELECT worker_id, {_SUMS} FROM job_counts
+SELECT {_SUMS}, worker_id FROM job_counts AS c
 WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id = %(worker_id)s
     AND starts_at >= %(since)s
 GROUP BY worker_id
@@ -66,7 +66,7 @@ def by_worker(
     """Return a tenant's counts since a midnight by worker, for one worker or all."""
     statement = _BY_WORKER if worker_id is None else _OF_WORKER
     parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id}
-    return {worker: _counts(*sums) for worker, *sums in connection.exec_driver_sql(statement, parameters)}
+    return {row[-1]: _ROWS.read(row) for row in connection.exec_driver_sql(statement, parameters)}
 
 
 _BY_TRIGGER = Statement("""
@@ -87,7 +87,7 @@ def by_trigger(connection: Connection, *, tenant_id: str, since: datetime, worke
 
 # The key has one row per start time, so no sum is needed.
 _SERIES = Statement(f"""
-SELECT starts_at, {_COUNTS} FROM job_counts
+SELECT {_ROWS.columns}, starts_at FROM job_counts AS c
 WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_id = %(worker_id)s
     AND starts_at >= %(since)s
 """)
@@ -96,10 +96,6 @@ WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_
 def series(
     connection: Connection, *, tenant_id: str, since: datetime, worker_id: str | None, group_by: GroupBy
 ) -> Mapping[datetime, EndedCounts]:
-    """Return the counts by hour or day, for one worker or all, without spans in which no job ended."""
+    """Return the counts by hour or day, for one worker or all, without empty spans."""
     parameters = {"tenant_id": tenant_id, "since": since, "worker_id": worker_id or "", "span": group_by.value}
-    return {starts_at: _counts(*counts) for starts_at, *counts in connection.exec_driver_sql(_SERIES, parameters)}
-
-
-def _counts(*sums: int) -> EndedCounts:
-    return EndedCounts(**dict(zip(_NAMES, sums, strict=True)))
+    return {row[-1]: _ROWS.read(row) for row in connection.exec_driver_sql(_SERIES, parameters)}

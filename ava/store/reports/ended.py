@@ -41,7 +41,7 @@ class Progress:
 
     #: All jobs with numbers up to this one are counted.
     counted_to: int
-    #: All jobs whose end was stored before this time are counted.
+    #: All ends stored before this time are counted.
     counted_until: datetime
     #: The last number when the mark was set.
     high_water_no: int
@@ -55,7 +55,7 @@ class Progress:
         `last_no` was read before this transaction got its id, so each transaction with a number up to `last_no` has a
         lower id than `sight.own`.
         """
-        # An id above this transaction's comes from another server, through a dump.
+        # An id above this transaction's was dumped from another server.
         is_past = self.high_water_before <= sight.oldest or self.high_water_before > sight.own
         if self.counted_to < self.high_water_no and not is_past:
             return self

@@ -36,7 +36,7 @@ class QueueDepth:
     oldest_seconds: float
 
 
-# Loose index scans find the windows and parked groups: the cost depends on those with jobs, not on the queues that
+# Loose index scans find the windows and parked groups: the cost depends on their number, not on the queues that
 # workers name. Jobs of a paused queue count as its backlog although they are parked. Queues without jobs have one row
 # with the default priority. All pull queues count as one. The oldest job is the first by id. In the backlog's
 # subselects `published_at` is always null; ordering by it keeps the planner off the primary key. Jobs that have waited
@@ -198,7 +198,7 @@ SELECT worker_id, count(*) FROM (SELECT worker_id FROM unserved LIMIT %(limit)s)
 
 
 def unserved_jobs(connection: Connection, *, dead_after_seconds: float) -> list[tuple[str, int]]:
-    """Return the workers whose jobs wait for a live node with their queue and handler, and the number of jobs."""
+    """Return the workers with jobs that wait for a live node of their queue and handler, and the number of jobs."""
     parameters = {"dead_after": dead_after_seconds, "limit": MAX_QUEUED_COUNTED}
     found = connection.exec_driver_sql(_UNSERVED_JOBS, parameters)
     return [(worker_id, int(jobs)) for worker_id, jobs in found]

@@ -1,4 +1,4 @@
-"""The rows of schedules: those that tenants create and change, and those that handler modules declare."""
+"""The rows of schedules, which tenants create and change, or handler modules declare."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ _TAKE_TURN = Statement("SELECT pg_try_advisory_xact_lock(hashtextextended('decla
 
 
 def take_turn(connection: Connection) -> bool:
-    """Return True if this transaction is the only one that compares declarations, until it ends."""
+    """Return True if only this transaction compares declarations until it ends."""
     return bool(connection.exec_driver_sql(_TAKE_TURN).scalar_one())
 
 

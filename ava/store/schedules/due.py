@@ -71,8 +71,8 @@ LEFT JOIN job_edges AS earlier ON earlier.tenant_id = s.tenant_id AND newest.com
     AND earlier.job_id = newest.id AND earlier.run_no = 0
 LEFT JOIN jobs AS last ON last.tenant_id = s.tenant_id AND last.id = coalesce(earlier.after_id, newest.id)
 """
-# A separate statement: one that locks a row which has just changed sees other tables as they were before, and would
-# miss the schedule's last job.
+# A separate statement: a statement that locks a row which has just changed sees other tables as they were before, and
+# would miss the schedule's last job.
 _LOCK_DUE = Statement("""
 SELECT s.tenant_id, s.id::text FROM schedules AS s
 WHERE s.next_run_at <= coalesce(%(now)s::timestamptz, now())

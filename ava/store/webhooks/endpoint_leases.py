@@ -42,7 +42,7 @@ def heartbeat(
 ) -> int:
     """Write a sender's heartbeat, and free the leases that no living sender knows of. Returns the number of leases.
 
-    These are the leases of dead senders, and those of this sender that are not `held` (endpoints' UUIDs): it acquired
+    These are the leases of dead senders, and leases of this sender that are not `held` (endpoints' UUIDs): it acquired
     them and lost the response.
     """
     parameters = {"id": sender_id, "host": host, "pid": pid, "dead_after": dead_after_seconds, "held": array(held)}
@@ -165,7 +165,7 @@ class DueDelivery:
     url: str
     #: The endpoint's sealed secrets, the current one first.
     sealed_secrets: tuple[str, ...]
-    #: The channel of a notice, whose sealed secret is its target; None: a webhook.
+    #: The channel of a notice, which has its target as the sealed secret; None: a webhook.
     channel: Channel | None = None
 
 
@@ -274,7 +274,7 @@ def read_body(connection: Connection, *, tenant_id: str, event_id: str) -> str |
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseRelease:
-    """The state in which a lease is released."""
+    """The state of a lease at its release."""
 
     endpoint: str
     concurrency: int

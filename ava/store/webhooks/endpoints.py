@@ -18,7 +18,7 @@ from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.pause_columns import PAUSE_SET, PAUSED_AT, RESUME_SET
 
-#: Hours for which a replaced secret stays valid.
+#: Validity of a replaced secret in hours.
 ROTATION_HOURS = 24
 
 _ROWS = RecordRows(
@@ -32,8 +32,8 @@ _ROWS = RecordRows(
 )
 _COLUMNS, _endpoint = _ROWS.columns, _ROWS.read
 
-# Serializes the calls of one tenant, so that concurrent calls do not exceed the limit. The next statement sees what the
-# previous call has committed.
+# Serializes the calls of one tenant, so that concurrent calls do not exceed the limit. The next statement sees the
+# commit of the previous call.
 _LOCK_TENANT = Statement("SELECT pg_advisory_xact_lock(%(key)s, hashtext(%(tenant_id)s))")
 #: The key of that lock: "whks" as a number.
 _LOCK_KEY = 0x77686B73

@@ -1,4 +1,4 @@
-"""Create and change notices of tenants: endpoints with a channel, whose sealed secret is their target."""
+"""Create and change notices of tenants: endpoints with a channel and their target as the sealed secret."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_rules(stored: Sequence[dict[str, object]]) -> list[NoticeRule]:
     return [NoticeRule.of(record) for record in stored]
 
 
-# Its events are for the index of rules alone: no event of a webhook has such a name.
+# Its events are only for the index of rules: no event of a webhook has such a name.
 _CREATE = Statement(f"""
 WITH created AS (
     INSERT INTO webhook_endpoints (tenant_id, url, events, secret, channel, name, rules, paused_at, paused_by)

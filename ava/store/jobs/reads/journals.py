@@ -64,7 +64,7 @@ _ENTRY_ROWS = RecordRows(
     },
     without=("child",),
 )
-# Stops after the entry with which the values exceed the size of a response.
+# Stops after the entry that makes the values exceed the size of a response.
 _ENTRIES = Statement(f"""
 SELECT {_ENTRY_ROWS.columns}, {CHILDREN.columns}
 FROM (

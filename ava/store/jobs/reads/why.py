@@ -22,7 +22,7 @@ from ava.store.jobs.transitions.rules import RATE_NEXT_AT
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
 _LAST_UUID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
-# The average is over the newest jobs of the same tenant and worker, because others would reveal other tenants'
+# The average of the newest jobs of the same tenant and worker, because others would reveal other tenants'
 # durations.
 _AVERAGE = f"""(SELECT avg(extract(epoch FROM r.completed_at - r.started_at) * 1000)::float8
      FROM unnest(%(triggers)s::text[]) AS kind (trigger) CROSS JOIN LATERAL (

@@ -31,13 +31,13 @@ from ava.store.jobs.transitions.claim import CLAIMED_COLUMNS, FIRST_LINES, claim
 from ava.store.jobs.transitions.log_lines import OPENING
 from ava.store.jobs.transitions.rules import CONTAINED, IS_PAUSED, IS_UNEXPIRED, is_paused_queue
 
-#: Hours for which an ended run's row is retained, so that the worker can repeat its report.
+#: Retention of an ended run's row in hours, so that the worker can repeat its report.
 _KEPT_HOURS = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pick:
-    """A window from which a claim takes jobs, and the maximum number of jobs."""
+    """A window of a claim, and the maximum number of its jobs."""
 
     queue: str
     priority: int

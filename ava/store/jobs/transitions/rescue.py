@@ -79,7 +79,7 @@ _ROWS = RecordRows(
     },
     without=("job",),
 )
-# A separate statement: one that waits for a lock still sees other tables as they were when it began.
+# A separate statement: a statement that waits for a lock sees other tables as they were when it began.
 _READ = Statement(f"""
 SELECT {_ROWS.columns}, clock_timestamp(), {rows.STARTED_COLUMNS}
 FROM unnest(%(tenants)s::text[], %(ids)s::uuid[]) AS l (tenant_id, id)
@@ -212,7 +212,7 @@ def end_killed_run(
     retry: Retry | None = DEFAULT,
     usage: RunUsage = NO_USAGE,
 ) -> Status | None:
-    """End a run whose process was killed; if `node_id` is given, only a run of that node. Returns the job's status.
+    """End a run after its process was killed; if `node_id` is given, only a run of that node. Returns the job's status.
 
     `how` ends the closing line. Without a stop request the attempt has failed and `retry` decides about the next one,
     without jitter; None: no retry. Returns None if the run had ended.

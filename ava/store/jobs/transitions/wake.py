@@ -123,7 +123,7 @@ ORDER BY w.id
 
 
 def decide(connection: Connection, woken: Sequence[tuple[str, str]]) -> list[EndedWait]:
-    """Return the jobs whose waits have ended, among the woken jobs and the jobs waiting for them."""
+    """Return the jobs with ended waits, among the woken jobs and the jobs waiting for them."""
     return [_ROWS.read(row) for row in _DECIDE.run(connection, _keys(woken))]
 
 
@@ -225,7 +225,7 @@ FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id
 
 
 def fail_unresolved(connection: Connection, failed: Sequence[ResolvedInput]) -> int:
-    """Fail jobs whose inputs could not be resolved. Returns their number."""
+    """Fail jobs with unresolvable inputs. Returns their number."""
     if not failed:
         return 0
     given = _waits([each.job for each in failed]) | {"errors": [each.error for each in failed]}
