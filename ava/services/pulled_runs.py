@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from ava.domain.access.tokens import Token, TokenKind
 from ava.domain.error_group import error_id
 from ava.domain.jobs import retry
 from ava.domain.jobs.job import Job, LogLevel, LogLine, Status
+from ava.domain.jobs.run_log import ClaimedRun, RunHeartbeats
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
 from ava.domain.limits.table import RUN_LINES, RUN_LOG_BYTES
 from ava.domain.strings import one_line, storable
@@ -111,8 +112,8 @@ class PulledRuns:
         self._callers.put(cache_name(named[owner.lookup]), found, until=self._clock() + _REMEMBER_SECONDS)
         return found
 
-    def configs(self, runs: Sequence[PulledRun]) -> list[Mapping[str, str]]:
-        """Return the configuration for each run: the tenant's entries override the platform's. No secrets."""
+    def claimed(self, runs: Sequence[PulledRun]) -> list[ClaimedRun]:
+        """Return runs with the configuration of their workers: the tenant's entries override the platform's."""
         pairs = {(run.job.tenant_id, run.job.worker_id) for run in runs if run.job.has_settings}
         found: dict[tuple[str, str], dict[str, str]] = {}
         if pairs:
@@ -121,7 +122,17 @@ class PulledRuns:
                     own, platform = worker_settings.read(connection, tenant_id=tenant_id, worker_id=worker_id)
                     config = dict(platform.config) if platform is not None else {}
                     found[tenant_id, worker_id] = config | (dict(own.config) if own is not None else {})
-        return [found.get((run.job.tenant_id, run.job.worker_id), {}) for run in runs]
+        return [
+            ClaimedRun(
+                run=run.token.encoded,
+                job=run.light_job,
+                input_json=run.job.input_json,
+                config=found.get((run.job.tenant_id, run.job.worker_id), {}),
+                timeout_at=run.timeout_at,
+                has_journal=run.job.has_journal,
+            )
+            for run in runs
+        ]
 
     def append(self, token_string: str, lines: Sequence[SentLine]) -> bool:
         """Store log lines, and for repeated numbers only the first. Return True if the run must stop.
@@ -181,14 +192,15 @@ class PulledRuns:
         with self._database.connect(of_process=True) as connection:
             pull_workers.record_api_heartbeat(connection)
 
-    def renew(self, token_strings: Sequence[str]) -> tuple[list[str], list[str]]:
+    def renew(self, token_strings: Sequence[str]) -> RunHeartbeats:
         """Renew the runs' leases. Return the tokens of runs that must stop, and of lost runs."""
         named = {token.encoded: token for token in _parsed(token_strings)}
         with self._database.connect() as connection:
             owned = pull.renew_all(connection, list(named.values())) if named else {}
         stop = [token_string for token_string, token in named.items() if owned.get(token.lookup)]
         alive = {token_string for token_string, token in named.items() if token.lookup in owned}
-        return stop, [token_string for token_string in dict.fromkeys(token_strings) if token_string not in alive]
+        lost = [token_string for token_string in dict.fromkeys(token_strings) if token_string not in alive]
+        return RunHeartbeats(stop=stop, lost=lost)
 
     def end(self, token_string: str, sent: SentOutcome) -> Status:
         """End a run. Return the job's new status, also for a repeated request.

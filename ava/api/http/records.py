@@ -158,7 +158,7 @@ def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
     if about.get("nullable", NoneType in get_args(type_) or about.get("payload") == "value"):
         options["allow_none"] = True
     type_ = _without_none(type_)
-    if attribute.endswith("_json"):
+    if attribute.endswith("_json") or "form" in about:
         return JsonString(**options, metadata=about.get("form", {"type": "object"}) | metadata)
     prefixes = about.get("prefixes", _PREFIXES.get(name) or tuple(filter(None, [about.get("prefix")])))
     if get_origin(type_) in (list, Sequence):

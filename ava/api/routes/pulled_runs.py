@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 
 from flask import Blueprint, Response, g, request
@@ -26,14 +25,17 @@ from ava.api.schemas.pulled_runs import (
     ProgressBody,
     StopRecord,
     write_claimed,
+    write_end,
+    write_heartbeats,
+    write_stop,
 )
 from ava.domain.access.caller import Role
 from ava.domain.jobs.job import Status
+from ava.domain.jobs.run_log import RunEnd, RunHeartbeats, RunStop
 from ava.domain.worker import PULL_PROTOCOLS
 from ava.errors import Forbidden, InvalidParameters
 from ava.services.durable_runs import SentWaits
 from ava.services.pulled_runs import SentLine, SentOutcome
-from ava.store.jobs.transitions.pull import PulledRun
 
 blueprint = Blueprint("runs", __name__, url_prefix="/v1/ava/runs")
 
@@ -54,7 +56,7 @@ def _check_protocol() -> None:
 @open_to_workers
 @operation(
     summary="Claim runs",
-    description="Claims runs of pull workers, in the same order in which a node would get them. Needs an API key of "
+    description="Claims runs of pull workers, in the order of nodes. Needs an API key of "
     "the role `worker`. The token of a run is the only credential for its further calls. A run that does not use its "
     "token within 15 s has not begun, and its job returns to the queue.",
     body=ClaimBody(),
@@ -84,12 +86,7 @@ def claim_runs(claim: ClaimRequest) -> Response:
             break
         futile = futile + 1 if time.monotonic() - began < _FUTILE_SECONDS else 0
         runs, wanted = claims.claim(caller(), claim.worker_ids, capacity=claim.capacity, name=claim.name)
-    return responses.data(_write(runs))
-
-
-def _write(runs: list[PulledRun]) -> str:
-    configs = context().runs.configs(runs)
-    return "[" + ",".join(write_claimed(run, config) for run, config in zip(runs, configs, strict=True)) + "]"
+    return responses.data(f"[{','.join(map(write_claimed, context().runs.claimed(runs)))}]")
 
 
 @blueprint.post("/<run>/lines")
@@ -121,7 +118,7 @@ def report_progress(run: str, body: dict[str, float | str]) -> Response:
 
 def stop_response(is_to_stop: bool) -> Response:
     """Tell a worker whether its run must stop."""
-    return responses.data(json.dumps({"stop": is_to_stop}, separators=(",", ":")))
+    return responses.data(write_stop(RunStop(stop=is_to_stop)))
 
 
 @blueprint.post("/<run>/end")
@@ -138,12 +135,10 @@ def stop_response(is_to_stop: bool) -> Response:
 def end_run(run: str, ending: SentOutcome | SentWaits) -> Response:
     if isinstance(ending, SentWaits):
         status = context().durable_runs.wait(run, ending)
-        return _ended(status, is_suspended=status is not Status.RUNNING)
-    return _ended(context().runs.end(run, ending), is_suspended=False)
-
-
-def _ended(status: Status, *, is_suspended: bool) -> Response:
-    return responses.data(json.dumps({"status": status, "suspended": is_suspended}, separators=(",", ":")))
+        ended = RunEnd(status=status, suspended=status is not Status.RUNNING)
+    else:
+        ended = RunEnd(status=context().runs.end(run, ending), suspended=False)
+    return responses.data(write_end(ended))
 
 
 @blueprint.post("/heartbeat")
@@ -164,12 +159,8 @@ def heartbeat(body: dict[str, list[str]]) -> Response:
         who = runs.find_caller_of(named)
     if who is None:
         context().hook_gate.admit_address(client_address())
-        return _found([], list(dict.fromkeys(named)))
+        return responses.data(write_heartbeats(RunHeartbeats(stop=(), lost=list(dict.fromkeys(named)))))
     g.caller = who
     request_turns.take_turn()
     context().hook_gate.admit_heartbeat(who.key_id or who.tenant_id)
-    return _found(*runs.renew(named))
-
-
-def _found(stop: list[str], lost: list[str]) -> Response:
-    return responses.data(json.dumps({"stop": stop, "lost": lost}, separators=(",", ":")))
+    return responses.data(write_heartbeats(runs.renew(named)))

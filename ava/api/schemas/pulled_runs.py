@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from marshmallow import Schema, ValidationError, post_load
+from marshmallow import ValidationError, post_load
 
 from ava.api.http.fields import (
     ANY,
@@ -19,16 +17,17 @@ from ava.api.http.fields import (
     Choice,
     Flag,
     Instant,
-    JsonString,
     Plain,
     String,
     WholeNumber,
 )
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.durable_runs import WaitBody
 from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WorkerIds
-from ava.domain.jobs.job import LogLevel, Status
+from ava.domain.jobs.job import LogLevel
+from ava.domain.jobs.run_log import ClaimedRun, RunEnd, RunHeartbeats, RunStop
 from ava.domain.limits.graph_limits import WAITS_PER_CALL
 from ava.domain.limits.table import (
     OUTPUT_BYTES,
@@ -37,11 +36,9 @@ from ava.domain.limits.table import (
     RUNS_PER_CLAIM,
     RUNS_PER_HEARTBEAT,
 )
-from ava.domain.record import format_time
 from ava.domain.strings import storable
 from ava.services.durable_runs import SentWaits
 from ava.services.pulled_runs import SentLine, SentOutcome
-from ava.store.jobs.transitions.pull import PulledRun
 
 _ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}: .*", re.DOTALL)
 _LONGEST_ERROR = 10_000
@@ -184,7 +181,7 @@ class EndBody(Strict):
     def _ending(self, values: dict[str, Any], **_: Any) -> SentOutcome | SentWaits:
         named = [name for name in ("output", "error", "retry_later_seconds", "waits") if name in values]
         if len(named) != 1:
-            raise ValidationError("It must have exactly one of output, error, retry_later_seconds and waits.")
+            raise ValidationError("It must have exactly one field: output, error, retry_later_seconds or waits.")
         if values["give_up"] and "error" not in values:
             raise ValidationError({"give_up": ["It is allowed only together with error."]})
         if values["reason"] and "retry_later_seconds" not in values:
@@ -232,65 +229,23 @@ class HeartbeatBody(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class ClaimedRunRecord(Schema):
+class ClaimedRunRecord(RecordSchema, of=ClaimedRun):
     """A claimed run."""
 
-    run = String(metadata={"description": "The token of the run; it is the only credential for the calls of the run."})
-    job = JsonString(metadata={"type": "object", "description": "The job; an input too large for a list is null here."})
-    input = JsonString(metadata={"type": "object"})
-    config = JsonString(metadata={"type": "object", "description": "The configuration of the worker, without secrets."})
-    timeout_at = Instant(metadata={"description": "When the run times out."})
-    has_journal = Flag(
-        metadata={"description": "True if earlier runs of the job recorded steps, children or waits: read the journal."}
-    )
 
-
-class StopRecord(Schema):
+class StopRecord(RecordSchema, of=RunStop):
     """The response to log lines and progress."""
 
-    stop = Flag(metadata={"description": "True if the run must stop, because it was cancelled or timed out."})
 
-
-class EndRecord(Schema):
+class EndRecord(RecordSchema, of=RunEnd):
     """The job's next status."""
 
-    status = Choice(
-        Status,
-        metadata={
-            "description": "`cancelled` if a cancel was requested; `queued` if the job starts again; `running` if a "
-            "wait is satisfied already."
-        },
-    )
-    suspended = Flag(
-        metadata={"description": "True if the run has ended because its handler waits; false if it continues or ended."}
-    )
 
-
-class HeartbeatRecord(Schema):
+class HeartbeatRecord(RecordSchema, of=RunHeartbeats):
     """Instructions for the runs of a heartbeat."""
 
-    stop = JsonString(
-        metadata={"type": "array", "items": {"type": "string"}, "description": "The runs that must stop and end."}
-    )
-    lost = JsonString(
-        metadata={
-            "type": "array",
-            "items": {"type": "string"},
-            "description": "The runs that no longer own their jobs; their writes are refused.",
-        }
-    )
 
-
-_write_job = light_writer(None)
-
-
-def write_claimed(run: PulledRun, config: Mapping[str, str]) -> str:
-    parts = {
-        "run": json.dumps(run.token.encoded),
-        "job": _write_job.whole(run.light_job),
-        "input": run.job.input_json,
-        "config": json.dumps(dict(config)),
-        "timeout_at": json.dumps(format_time(run.timeout_at)),
-        "has_journal": json.dumps(run.job.has_journal),
-    }
-    return "{" + ",".join(f'"{name}":{written}' for name, written in parts.items()) + "}"
+write_claimed = compile_schema(ClaimedRunRecord(), job=light_writer(None).whole).whole
+write_stop = compile_schema(StopRecord())
+write_end = compile_schema(EndRecord())
+write_heartbeats = compile_schema(HeartbeatRecord())

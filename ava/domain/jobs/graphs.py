@@ -144,7 +144,7 @@ def faults(specs: Sequence[JobSpec], *, max_faults: int) -> dict[str, list[str]]
             break
         found |= _faults_of(n, entry, specs[n], named)
     if not found and (circle := _circle(specs, named)):
-        found[f"jobs[{circle[0]}].after"] = ["It is part of a cycle, whose entries could never start."]
+        found[f"jobs[{circle[0]}].after"] = ["It is part of a cycle, so its entries could never start."]
     return found
 
 

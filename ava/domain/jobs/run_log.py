@@ -1,7 +1,8 @@
-"""The runs of one job, from its `job_runs` rows and its own row."""
+"""The runs of one job, from its `job_runs` rows and its own row; and the records of claimed runs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.retry import MAX_RETRIES
 from ava.domain.jobs.run_outcome import Ending
 from ava.domain.jobs.usage import NO_USAGE, RunUsage, cpu_ms, elapsed_ms
+from ava.domain.record import about
 
 #: The API's names of endings that it names differently.
 _OUTCOMES = {Ending.RETRIED: "failed", Ending.WAITED: "waits"}
@@ -100,3 +102,47 @@ def _run(used: RunUsage, wait_ms: int | None, *, started_at: datetime, ended_at:
         peak_memory_mb=used.peak_memory_mb,
         wait_ms=wait_ms,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimedRun:
+    """A run that was claimed over HTTP."""
+
+    run: str = field(metadata=about("The token of the run; it is the only credential for the calls of the run."))
+    job: Job = field(metadata=about("The job; an input too large for a list is null here.", form={"type": "object"}))
+    input_json: str
+    config: Mapping[str, str] = field(metadata=about("The configuration of the worker, without secrets."))
+    timeout_at: datetime = field(metadata=about("When the run times out."))
+    has_journal: bool = field(
+        metadata=about("True if earlier runs of the job recorded steps, children or waits: read the journal.")
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStop:
+    """The response to log lines, progress and steps of a run."""
+
+    stop: bool = field(metadata=about("True if the run must stop, because it was cancelled or timed out."))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunEnd:
+    """The response to the end of a run."""
+
+    status: Status = field(
+        metadata=about(
+            "`cancelled` if a cancel was requested; `queued` if the job starts again; `running` if a wait is satisfied "
+            "already."
+        )
+    )
+    suspended: bool = field(
+        metadata=about("True if the run has ended because its handler waits; false if it continues or ended.")
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunHeartbeats:
+    """The response to heartbeats of runs."""
+
+    stop: Sequence[str] = field(metadata=about("The runs that must stop and end."))
+    lost: Sequence[str] = field(metadata=about("The runs that no longer own their jobs; their writes are refused."))

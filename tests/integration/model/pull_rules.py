@@ -22,7 +22,7 @@ _WORKER = "wkr_pulled"
 
 @rule(weight=4)
 def claim_pulled(history: History) -> None:
-    """A worker claims what is offered to it, the most urgent first."""
+    """A worker claims offered runs, the most urgent first."""
     tenant, capacity = history.choose(TENANTS), history.choose([1, 2, 5])
     queue, claim = history.world.workers[_WORKER].queue_of(tenant), history.new_uuid()
     history.say(tenant, capacity)
@@ -103,7 +103,7 @@ def watch_pulled(history: History) -> None:
 
 @rule(weight=3)
 def pull_in_line(history: History) -> None:
-    """Jobs of the pulled worker come, and a worker claims them, works on them and ends one."""
+    """Trigger jobs of the pull worker; a worker claims their runs, reports progress and ends one."""
     tenant = history.choose(TENANTS)
     specs = [replace(client_rules.any_spec(history), worker_id=_WORKER) for _ in range(3)]
     client_rules.trigger_specs(history, tenant, specs)
@@ -116,7 +116,7 @@ def pull_in_line(history: History) -> None:
 
 
 def _leased_runs(history: History) -> list[Run]:
-    """Return the runs whose tokens a worker has, whether they own their jobs or not."""
+    """Return the runs with tokens of workers, also of runs that no longer own their jobs."""
     tokens = history.run_driver.tokens
     return [run for run in history.runs if run.node is None and (run.key, run.claim) in tokens]
 
@@ -138,7 +138,7 @@ def renew_pulled(history: History) -> None:
     history.choose(runs)
     history.say([(run.job_id, run.run_no) for run in runs])
     if history.happens(0.4):
-        # The job ends without the lease: the job's row alone decides whether the run is lost.
+        # The job ends without the lease: only the job's row decides whether the run is lost.
         run = history.choose(runs)
         job, how = history.job_of(run), End(status="completed", output="1")
         ended = None if job is None else transitions.end(job, run, how)
@@ -152,12 +152,14 @@ def renew_pulled(history: History) -> None:
         return
     to_stop = [_token(history, run) for run in owning if history.jobs[run.job_id].is_cancel_asked]
     lost = [_token(history, run) for run in runs if run not in owning]
-    history.require((sorted(found[0]), sorted(found[1])), (sorted(to_stop), sorted(lost)), "runs to stop, runs lost")
+    history.require(
+        (sorted(found.stop), sorted(found.lost)), (sorted(to_stop), sorted(lost)), "runs to stop, runs lost"
+    )
     _check_renewed(history, before, owning)
 
 
 def _check_renewed(history: History, before: Mapping[tuple[RunKey, str], Lease], owning: Sequence[Run]) -> None:
-    """Raises `ModelError` if other leases were renewed than those of runs that own their jobs."""
+    """Raises `ModelError` unless exactly the leases of runs that own their jobs were renewed."""
     after = history.run_driver.leases()
     renewed = {key for key, lease in after.items() if lease.heartbeat_at != before[key].heartbeat_at}
     history.require(renewed, {(run.key, run.claim) for run in owning}, "leases renewed")
@@ -166,7 +168,7 @@ def _check_renewed(history: History, before: Mapping[tuple[RunKey, str], Lease],
         # The grace begins when the worker is told to stop.
         is_shorter = after[key].end_by < before[key].end_by
         history.require(after[key].is_used, True, "a renewed lease is used")
-        history.require(is_to_stop or not is_shorter, True, "the lease of a run that goes on is as long as before")
+        history.require(is_to_stop or not is_shorter, True, "the lease of a continuing run is as long as before")
 
 
 @rule(weight=1)
@@ -230,7 +232,7 @@ def _end_pulled(history: History, run: Run, ending: SentOutcome) -> None:
 
 
 def _end_of(ending: SentOutcome, job: JobState) -> End:
-    """Return what the end that a worker sends means for its job."""
+    """Return the end of a job's run for a worker's request."""
     if ending.retry_later_seconds is not None:
         return End(status="queued", retry_in=ending.retry_later_seconds, gives_back=True)
     if ending.error is None:
