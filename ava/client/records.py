@@ -322,7 +322,7 @@ class Job(JobProperties):
     deadline_at: datetime | None = None  # When it fails if it has not ended; None: never.
     #: Resource usage of its runs; None before the first start: `cpu_ms`, `peak_memory_mb`, `wait_ms`.
     usage: dict[str, Any] | None = None
-    #: The wait reason of a queued job: its obstacle, apart from the jobs ahead of it; None for other jobs.
+    #: The reason that a queued job may not start yet, apart from the jobs ahead of it; None for other jobs.
     waits_for: JobWaitsFor | None = None
     #: The identity that caused its creation: its caller, the creator of its schedule or hook, or the sender of its
     #: event.

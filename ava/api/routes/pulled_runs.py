@@ -56,7 +56,7 @@ def _check_protocol() -> None:
 @open_to_workers
 @operation(
     summary="Claim runs",
-    description="Claims runs of pull workers, in the order of nodes. Needs an API key of "
+    description="Claims runs of pull workers in the same order as a node. Needs an API key of "
     "the role `worker`. The token of a run is the only credential for its further calls. A run that does not use its "
     "token within 15 s has not begun, and its job returns to the queue.",
     body=ClaimBody(),

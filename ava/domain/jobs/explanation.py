@@ -27,7 +27,7 @@ _MAX_NAMED = 3
 _WORKER_ACTIVE = about("Null if the worker does not exist.", name="worker_active")
 _ESTIMATE = about(
     "Estimated time until the job starts, if each job ahead of it, of any tenant, takes as long as the tenant's newest "
-    "jobs of this worker. Null without a completed one, if no process serves the worker, or if no job is ahead "
+    "jobs of this worker. Null if no such job has completed, if no process serves the worker, or if no job is ahead "
     "and all processes are busy."
 )
 
@@ -59,7 +59,7 @@ class Facts:
             "True if the broker refuses the queue to a live node that has the handler.", name="queue_refused"
         )
     )
-    ahead: int = field(metadata=about("The tenant's jobs that start first.", maximum=MAX_AHEAD))
+    ahead: int = field(metadata=about("The tenant's jobs that start before this one.", maximum=MAX_AHEAD))
     #: All tenants' jobs that start first, at most `MAX_EXAMINED`. Never shown: it would reveal other tenants' jobs.
     ahead_of_all: int
     #: Average milliseconds of the tenant's recent jobs of this worker; None without any.

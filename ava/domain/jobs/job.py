@@ -192,7 +192,7 @@ class Job:
     run_no: int
     waits_for: WaitsFor | None = field(
         metadata={
-            "description": "The wait reason of a queued job: its obstacle, apart from the jobs ahead of it; "
+            "description": "The reason that a queued job may not start yet, apart from the jobs ahead of it; "
             "null for other jobs. `unknown`: a reason of a later release."
         }
     )
