@@ -80,14 +80,11 @@ def test_a_retry_a_bulk_and_a_repeated_trigger_keep_the_tags(api: Api) -> None:
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ([], "must be an object"),
         ({str(n): "x" for n in range(11)}, "(limit tags)"),
         ({"Team": "x"}, "The key 'Team'"),
         ({"x" * 5_000: "x"}, "must be 1 to 32"),
         ({"a": ""}, "1 to 64"),
         ({"a": "x" * 65}, "1 to 64"),
-        ({"a": 1}, "1 to 64"),
-        ({"a": None}, "1 to 64"),
         ({"a": "\0"}, "control characters"),
         ({"a": "\ud800"}, "surrogates"),
     ],
@@ -100,12 +97,11 @@ def test_a_wrong_tag_is_refused_by_name(shared_api: Api, tags: Any, reason: str)
 @pytest.mark.parametrize(
     "query",
     [
-        "filter[tag.Team]=x", "filter[tag.a]=", "filter[tag.a]=%00", "filter[tag.]=x", "filter[error]=ab",
-        "filter[error]=a%00b", f"filter[error]={'x' * 201}", "filter[triggered_by]=x", "filter[triggered_by]=usr_%FF",
-        "filter[priority]=0", "filter[priority]=11", "filter[priority]=x", "filter[id]=job_01h", "filter[id]=usr_01h0",
-        "filter[id]=ilo0", "filter[nothing]=x", "filter[tag.key]=", "&".join(f"filter[tag.{n}]=x" for n in range(11)),
-        "filter[input.]=x", "filter[input.a..b]=x", "filter[input.a]=", "filter[input.a]=%00", "filter[input.%00]=x",
-        f"filter[input.a]={'x' * 501}", f"filter[input.{'a.' * 101}a]=x",
+        # The rest is derived by test_refused_fields.py.
+        "filter[tag.Team]=x", "filter[tag.]=x", "filter[error]=a%00b", f"filter[error]={'x' * 201}",
+        "filter[triggered_by]=usr_%FF", "filter[id]=job_01h", "filter[id]=usr_01h0", "filter[id]=ilo0",
+        "&".join(f"filter[tag.{n}]=x" for n in range(11)), "filter[input.]=x", "filter[input.a..b]=x",
+        "filter[input.%00]=x", f"filter[input.a]={'x' * 501}", f"filter[input.{'a.' * 101}a]=x",
         "&".join(f"filter[input.{n}]=x" for n in range(6)), "filter[input]=x",
     ],
 )  # fmt: skip
@@ -171,7 +167,7 @@ def test_jobs_are_sorted_by_duration_wait_and_priority(api: Api) -> None:
     first = api.get(f"{JOBS}?sort=priority&per_page=2").get_json()["pagination"]
     assert (first["has_more"], first["next_cursor"]) == (True, None)
     cursor = api.get(f"{JOBS}?per_page=1").get_json()["pagination"]["next_cursor"]
-    for wrong in (f"sort=priority&cursor={cursor}", "sort=priority&fields=*", "sort=error"):
+    for wrong in (f"sort=priority&cursor={cursor}", "sort=priority&fields=*"):
         error_of(api.get(f"{JOBS}?{wrong}"), 400, "validation_error")
 
 

@@ -50,8 +50,8 @@ def test_a_log_is_read_from_its_end_upwards_and_then_followed(api: Api) -> None:
 
 
 def test_a_wrong_cursor_of_a_log_is_refused(shared_api: Api) -> None:
-    for query in ("tail=501", "tail=1&before=x"):
-        error_of(shared_api.get(f"{JOBS}/{shared_api.trigger()['id']}/logs?{query}"), 400, "validation_error")
+    path = f"{JOBS}/{shared_api.trigger()['id']}/logs?tail=1&before=x"
+    error_of(shared_api.get(path), 400, "validation_error")
 
 
 def test_a_search_in_a_great_log_ends_early_and_its_cursors_lead_on(api: Api) -> None:

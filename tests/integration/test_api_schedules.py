@@ -217,11 +217,6 @@ def test_a_change_of_another_field_keeps_what_is_due(api: Api) -> None:
     assert datetime.fromisoformat(changed["next_run_at"]) < datetime.now(UTC) - timedelta(minutes=50)
 
 
-def test_an_empty_change_is_refused(shared_api: Api) -> None:
-    schedule = _create(shared_api)
-    error_of(shared_api.request("PATCH", f"{SCHEDULES}/{schedule['id']}", json={}), 422, "validation_error")
-
-
 def test_a_deleted_schedule_is_gone_at_once(shared_api: Api) -> None:
     schedule = _create(shared_api)
     deleted = shared_api.request("DELETE", f"{SCHEDULES}/{schedule['id']}")
@@ -280,8 +275,6 @@ def test_next_lists_slots_with_their_notes(shared_api: Api) -> None:
     schedule = _create(shared_api, cron="30 2 * * *", starts_at="2026-10-24T00:00:00Z", ends_at="2026-10-27T00:00:00Z")
     slots = shared_api.get(f"{SCHEDULES}/{schedule['id']}/next?count=50").get_json()["data"]
     assert all(list(slot) == ["slot", "at", "note"] for slot in slots)
-    for count in ("0", "51", "x"):
-        error_of(shared_api.get(f"{SCHEDULES}/{schedule['id']}/next?count={count}"), 400, "validation_error")
 
 
 def test_a_preview_describes_a_pattern_and_lists_its_slots(api: Api) -> None:

@@ -112,19 +112,6 @@ def test_a_cancel_by_time_uses_the_same_bounds_as_the_list(api: Api) -> None:
     assert (found["done"], found["filter"]) == (1, {"created_after": "2024-12-31T22:00:00.000001Z"})
 
 
-@pytest.mark.parametrize("verb", ["cancel", "retry"])
-@pytest.mark.parametrize(
-    ("body", "status", "named"),
-    [({"filter": {}}, 422, "filter"), ({"filter": {"worker_id": None}}, 422, "filter.worker_id")],
-)
-def test_an_operation_without_a_valid_filter_is_refused(
-    shared_api: Api, verb: str, body: Any, status: int, named: str
-) -> None:
-    shared_api.trigger()
-    assert named in error_of(shared_api.post(f"{JOBS}/{verb}", json=body), status, "validation_error")["fields"]
-    assert shared_api.execute("SELECT count(*) FROM jobs WHERE status <> 'queued'") == [(0,)]
-
-
 @pytest.mark.parametrize(("verb", "status"), [("cancel", "failed"), ("retry", "running")])
 def test_a_status_on_which_the_operation_cannot_act_is_refused(api: Api, verb: str, status: str) -> None:
     response = api.post(f"{JOBS}/{verb}", json={"filter": {"status": status}})

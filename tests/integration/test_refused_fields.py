@@ -134,6 +134,13 @@ def test_a_missing_field_is_400_and_named(matrix: Matrix, description: dict[str,
     assert count > 20
 
 
+def test_a_change_without_a_field_is_refused(matrix: Matrix, description: dict[str, Any]) -> None:
+    calls = [call for call in matrix.calls if "minProperties" in _body(description, call)]
+    responses = {call.name: matrix.api.request(call.method, call.path, json={}, headers=_OPERATOR) for call in calls}
+    assert {name for name, response in responses.items() if response.status_code != 422} == set()
+    assert len(responses) >= 6
+
+
 def test_one_response_names_every_wrong_field(matrix: Matrix, description: dict[str, Any]) -> None:
     for call in matrix.calls:
         wrong = {name: next(_wrong(description, schema), ...) for name, schema in _fields(description, call).items()}

@@ -72,7 +72,6 @@ _WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"url": "https://user:pass@example.com/"}, 422, "url"),
     ({"url": "http://127.0.0.1/"}, 422, "url"),
     ({"url": "http://169.254.169.254/latest/meta-data/"}, 422, "url"),
-    ({"events": ["ava.job.exploded"]}, 422, "events[0]"),
     ({"events": ["ava.job.failed", None]}, 422, "events[1]"),
     ({"secret": "whsec_c2hvcnQ="}, 422, "secret"),
     ({"secret": "nul\x00 in sixteen letters"}, 422, "secret"),
@@ -159,8 +158,6 @@ def test_deliveries_that_have_ended_are_sent_again_by_the_filters_of_the_list(ap
     assert again(status="delivered", event_type="ava.job.queued") == 0
     assert again(event_type="ava.job.queued") == again(status="delivered") == again() == 1
     assert again() == 0
-    for wrong in ({"status": "pending"}, {"event_type": "x"}, {"event": "ava.job.failed"}, {"until": "x"}):
-        error_of(api.post(f"{path}/redeliver", json={"since": "2026-01-01T00:00:00Z"} | wrong), 422, "validation_error")
 
 
 def test_a_paused_webhook_gets_no_events(api: Api) -> None:

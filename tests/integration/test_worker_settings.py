@@ -169,8 +169,6 @@ def test_a_wrong_limit_of_a_worker_is_named(shared_api: Api, field: str, value: 
         ({}, "body"),
         ({"timeout_seconds": 301}, "timeout_seconds"),
         ({"max_retries": 3}, "max_retries"),
-        ({"config": {"a b": "x"}}, "config.a b"),
-        ({"config": {"A": 5}}, "config.A"),
         ({"config": {"A": "\0"}}, "config.A"),
         ({"config": {"A": "\ud800"}}, "config.A"),
         ({"config": {"A": "x" * 8193}}, "config.A"),
@@ -394,4 +392,3 @@ def test_a_deprecated_worker_is_neither_paused_nor_resumed(fresh_api: Api) -> No
 def test_only_the_platform_pauses_for_all_tenants(fresh_api: Api) -> None:
     for verb in ("pause", "resume"):
         error_of(fresh_api.post(f"{WORKER}/{verb}", json={"scope": "platform"}), 403, "forbidden")
-        error_of(fresh_api.post(f"{WORKER}/{verb}", json={"scope": "all"}), 422, "validation_error")
