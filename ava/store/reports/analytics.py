@@ -49,12 +49,12 @@ _ROWS = RecordRows(EndedCounts, "c")
 _SUMS = ", ".join(f"sum(c.{each.name})::bigint" for each in fields(EndedCounts))
 _BY_WORKER = Statement(f"""
 SELECT {_SUMS}, worker_id FROM job_counts AS c
-WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id > '' AND starts_at >= %(since)s
+WHERE c.tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id > '' AND starts_at >= %(since)s
 GROUP BY worker_id ORDER BY worker_id
 """)
 _OF_WORKER = Statement(f"""
 SELECT {_SUMS}, worker_id FROM job_counts AS c
-WHERE tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id = %(worker_id)s
+WHERE c.tenant_id = %(tenant_id)s AND span = 'day' AND trigger = '' AND worker_id = %(worker_id)s
     AND starts_at >= %(since)s
 GROUP BY worker_id
 """)
@@ -88,7 +88,7 @@ def by_trigger(connection: Connection, *, tenant_id: str, since: datetime, worke
 # The key has one row per start time, so no sum is needed.
 _SERIES = Statement(f"""
 SELECT {_ROWS.columns}, starts_at FROM job_counts AS c
-WHERE tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_id = %(worker_id)s
+WHERE c.tenant_id = %(tenant_id)s AND span = %(span)s AND trigger = '' AND worker_id = %(worker_id)s
     AND starts_at >= %(since)s
 """)
 
