@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, missing, validates_schema
 from marshmallow.schema import SchemaMeta
@@ -31,6 +31,8 @@ class _StrictMeta(SchemaMeta):
                     declared[field_name].metadata = field.metadata | declared[field_name].metadata
             names = [field_name for field_name in of._declared_fields if field_name not in without.split()]
             derived = {each: created.optional(of._declared_fields[each]) for each in names}
+            for each, description in created.descriptions.items():
+                derived[each].metadata = derived[each].metadata | {"description": description}
             created._declared_fields = derived | declared
         elif of is not None:
             created._declared_fields = sent_fields(of, created.names, declared)
@@ -49,6 +51,8 @@ class Strict(Schema, metaclass=_StrictMeta):
 
     #: The fields in the order of the documentation, if they derive from a dataclass.
     names = ""
+    #: Descriptions that differ from the schema from which the fields derive.
+    descriptions: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def optional(cls, field: fields.Field[Any]) -> fields.Field[Any]:

@@ -69,7 +69,7 @@ class WorkerBody(Strict):
     )
     timeout_seconds = PositiveNumber(maximum=3600, load_default=300, metadata=_TIMEOUT)
     retry = fields.Nested(RetryDelaysBody(), load_default=None, allow_none=True)
-    input_schema = JsonSchema(load_default=None, allow_none=True, metadata=SCHEMA)
+    input_schema = JsonSchema(attribute="input_schema_json", load_default=None, allow_none=True, metadata=SCHEMA)
     max_running = WholeNumber(
         minimum=0,
         maximum=MAX_RUNNING,
@@ -112,7 +112,7 @@ class WorkerBody(Strict):
             retry=values["retry"],
             max_running=values["max_running"],
             rate=values["rate"],
-            input_schema_json=values["input_schema"],
+            input_schema_json=values["input_schema_json"],
             expires_in_seconds=values["expires_in_seconds"],
             deadline_seconds=values["deadline_seconds"],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, post_load, validates_schema
 
@@ -116,12 +116,10 @@ class ScheduleBody(PatternBody, of=ScheduleSpec):
 class ScheduleChangeBody(Changes, of=ScheduleBody, without="paused"):
     """Changes to a schedule; at least one field."""
 
-    enabled = Flag(
-        metadata={
-            "description": "False pauses the schedule, true resumes it: it fires from now on, and earlier firings are "
-            "not caught up."
-        }
-    )
+    descriptions: ClassVar = {
+        "enabled": "False pauses the schedule, true resumes it: it fires from now on, and earlier firings are not "
+        "caught up."
+    }
 
     @validates_schema
     def _timing(self, values: dict[str, Any], **_: Any) -> None:

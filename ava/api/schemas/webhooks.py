@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate
 
@@ -93,12 +93,9 @@ class WebhookBody(Strict):
 class WebhookChangeBody(Changes, of=WebhookBody, without="paused"):
     """Changes to a webhook; at least one field."""
 
-    secret = _Secret(
-        metadata={
-            "description": "A new secret. For 24 hours, requests are signed with both the new and the previous secret."
-        }
-    )
-
+    descriptions: ClassVar = {
+        "secret": "A new secret. For 24 hours, requests are signed with both the new and the previous secret."
+    }
     once = _once
 
 

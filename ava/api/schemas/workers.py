@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from marshmallow import ValidationError, fields, post_load
+from marshmallow import ValidationError, post_load
 
 from ava.api.http import paging
 from ava.api.http.fields import (
@@ -21,13 +21,12 @@ from ava.api.http.fields import (
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.approvals import rule_field
 from ava.api.schemas.pause_fields import PauseBody, paused_filter
-from ava.api.schemas.pull_workers import MAX_RUNNING, SCHEMA, JsonSchema, WorkerName
-from ava.api.schemas.setting_fields import NamedStrings, RateString, Scope
-from ava.api.schemas.trigger_fields import RetryDelaysBody, write_retry
-from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
+from ava.api.schemas.pull_workers import WorkerBody
+from ava.api.schemas.setting_fields import NamedStrings, Scope
+from ava.api.schemas.trigger_fields import write_retry
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.worker import Worker, WorkerSettings, WorkerStatus
@@ -36,6 +35,8 @@ from ava.store.fleet.workers import WorkerFilter
 
 #: Min characters of a secret: a shorter one would also be masked in ordinary words.
 _SHORTEST_SECRET = 4
+#: Of a pull worker.
+_DEFINITION = ("name", "input_schema_json", "expires_in_seconds", "deadline_seconds")
 _SETTINGS = ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "approval_json")
 
 
@@ -97,9 +98,19 @@ class WorkerResumeBody(Strict):
     scope = _scope()
 
 
-class WorkerChangeBody(Strict):
+class WorkerChangeBody(Changes, of=WorkerBody, without="slug runtime"):
     """Settings of a worker; only the sent fields change, and null resets a setting."""
 
+    descriptions: ClassVar = {
+        "name": "Can be changed only for a pull worker, by its owner.",
+        "max_running": "Max number of its running jobs, per value of the declared `max_running_per`; 0: none. Needs "
+        "scope `platform`, unless the worker belongs to the tenant. Waiting jobs follow within 2 s.",
+        "rate": "Max starts per period, such as `100/minute`. Needs scope `platform`, as `max_running` does.",
+        "expires_in_seconds": "Time in seconds until its unstarted jobs expire. Can be changed only for a pull worker, "
+        "by its owner.",
+        "deadline_seconds": "Time in seconds until its unfinished jobs fail. Can be changed only for a pull worker, "
+        "by its owner.",
+    }
     status = Choice(
         WorkerStatus,
         allow_none=True,
@@ -126,45 +137,10 @@ class WorkerChangeBody(Strict):
         allow_none=True,
         metadata={"description": "At most the value that the handler declares; the short form of `retry`."},
     )
-    max_running = WholeNumber(
-        minimum=0,
-        maximum=MAX_RUNNING,
-        allow_none=True,
-        metadata={
-            "description": "Max number of its running jobs, per value of the declared `max_running_per`; 0: none. "
-            "Needs scope `platform`, unless the worker belongs to the tenant. Waiting jobs follow within 2 s."
-        },
-    )
-    rate = RateString(
-        allow_none=True,
-        metadata={
-            "description": "Max starts per period, such as `100/minute`. Needs scope `platform`, as `max_running` does."
-        },
-    )
     approval = rule_field(
         "The decision of persons that each new job needs before its first start. The first with a matching `when` "
-        "applies: the handler's, the platform's, then the tenant's. Jobs that already wait keep theirs."
-    )
-    name = WorkerName(allow_none=True, metadata={"description": "Can be changed only for a pull worker, by its owner."})
-    input_schema = JsonSchema(allow_none=True, metadata=SCHEMA)
-    retry = fields.Nested(RetryDelaysBody(), allow_none=True)
-    expires_in_seconds = WholeNumber(
-        minimum=1,
-        maximum=MAX_EXPIRY_SECONDS,
-        allow_none=True,
-        metadata={
-            "description": "Time in seconds until its unstarted jobs expire. Can be changed only for a pull worker, "
-            "by its owner."
-        },
-    )
-    deadline_seconds = WholeNumber(
-        minimum=1,
-        maximum=DEADLINE_SECONDS.value,
-        allow_none=True,
-        metadata={
-            "description": "Time in seconds until its unfinished jobs fail. Can be changed only for a pull worker, "
-            "by its owner."
-        },
+        "applies: the handler's, the platform's, then the tenant's. Jobs that already wait keep theirs.",
+        attribute="approval_json",
     )
     scope = Choice(
         Scope,
@@ -178,24 +154,14 @@ class WorkerChangeBody(Strict):
     @post_load
     def _change(self, values: dict[str, Any], **_: Any) -> WorkerChange:
         scope = values.pop("scope")
-        if "approval" in values:
-            values["approval_json"] = values.pop("approval")
-        if not values:
-            raise ValidationError("It must have at least one setting.")
         retry = values.get("retry")
         if retry is not None and "max_retries" in values:
             raise ValidationError("It is the short form of retry; send either retry or max_retries.", "max_retries")
         if "retry" in values:
             values.setdefault("max_retries", None if retry is None else retry.max)
-        definition = {
-            "name": "name",
-            "input_schema": "input_schema_json",
-            "expires_in_seconds": "expires_in_seconds",
-            "deadline_seconds": "deadline_seconds",
-        }
         return WorkerChange(
             is_of_platform=scope is Scope.PLATFORM,
-            definition={target: values[name] for name, target in definition.items() if name in values},
+            definition={name: values[name] for name in _DEFINITION if name in values},
             fields={name: values[name] for name in _SETTINGS if name in values},
             config=values.get("config", {}),
             secrets=values.get("secrets", {}),
