@@ -171,8 +171,7 @@ def test_events_are_listed_by_type_source_and_time(api: Api) -> None:
         assert [event["id"] for event in page["data"]] == found, query
     cursor = api.get(f"{EVENTS}?per_page=1").get_json()["pagination"]["next_cursor"]
     assert [event["id"] for event in api.get(f"{EVENTS}?cursor={cursor}").get_json()["data"]] == ids[:1]
-    for wrong in "since=2020-01-02&until=2020-01-02":
-        error_of(api.get(f"{EVENTS}?{wrong}"), 400, "validation_error")
+    error_of(api.get(f"{EVENTS}?since=2020-01-02&until=2020-01-02"), 400, "validation_error")
 
 
 def test_lower_roles_see_no_credentials_in_events(api: Api) -> None:
