@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from ava.domain.access import actor
 from ava.domain.access.actor import Actor
 from ava.domain.jobs.job import Job
-from ava.domain.record import as_record, format_time
+from ava.domain.record import about, as_record, format_time
 
 #: The tenant of a containment of all tenants.
 ALL_TENANTS = "*"
 #: Max running jobs in a record.
 MAX_RUNNING_SHOWN = 100
+_SCOPE = about("The contained jobs, as `scope` was sent.")
 
 
 class ContainmentState(StrEnum):
     ACTIVE = "active"
     LIFTED = "lifted"
-    #: Its time was over.
+    #: Its `ends_at` has passed.
     ENDED = "ended"
 
 
@@ -49,7 +51,7 @@ class HeldJobs(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContainedScope:
-    """The contained jobs: those that match all parts; None matches each job."""
+    """The contained jobs, which match all parts; a part of None matches each job."""
 
     #: `ALL_TENANTS`: of all tenants.
     tenant_id: str
@@ -145,6 +147,10 @@ class Containment:
         default=(), metadata={"description": "Up to 100 running jobs of the scope, until it is complete."}
     )
     running_count: int = field(default=0, metadata={"description": "The number of running jobs of the scope."})
+
+    @property
+    def scope_json(self) -> Annotated[str, _SCOPE]:
+        return json.dumps(self.scope.record, separators=(",", ":"))
 
     @property
     def record(self) -> dict[str, Any]:

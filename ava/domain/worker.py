@@ -63,6 +63,13 @@ def shown_queue(queue: str) -> str:
     return queue.partition(":")[0]
 
 
+class Scope(StrEnum):
+    """The owner of a worker, of settings or of runs."""
+
+    TENANT = "tenant"
+    PLATFORM = "platform"
+
+
 class WorkerStatus(StrEnum):
     """Jobs of a `paused` worker wait; a `deprecated` one takes no new jobs."""
 
@@ -116,6 +123,7 @@ _LIVE = (
     f"{PULL_LIVE_SECONDS} s."
 )
 _DECLARED = "The value that the handler declares."
+_SCOPE = _about("The owner of the worker: the tenant or the platform.")
 _OWN_CONFIG = _about("The tenant's own configuration.", payload="value")
 _OWN_SECRETS = _about("The names of the tenant's own secrets.")
 _OWN_APPROVAL = _about("The tenant's own approval before the first start of a job.", payload="value")
@@ -258,9 +266,8 @@ class Worker(WorkerLimits):
         return self.runtime == PULL_RUNTIME
 
     @property
-    def scope(self) -> str:
-        """Return the owner: `tenant` or `platform`."""
-        return "tenant" if self.is_own else "platform"
+    def scope(self) -> Annotated[Scope, _SCOPE]:
+        return Scope.TENANT if self.is_own else Scope.PLATFORM
 
     @property
     def config(self) -> Annotated[dict[str, str], _OWN_CONFIG]:
@@ -273,7 +280,7 @@ class Worker(WorkerLimits):
 
     @property
     def secrets(self) -> Annotated[list[str], _OWN_SECRETS]:
-        return [] if self.own is None else sorted(self.own.secrets)
+        return [] if self.own is None else self.own.secret_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,8 +300,8 @@ class WorkerSettings:
 
     status: WorkerStatus | None = None
     #: The values of `env["KEY"]` by key.
-    config: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    config: Mapping[str, str] = field(default_factory=dict, metadata={"payload": "value"})
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False, metadata={"name": "values", "internal": True})
     timeout_seconds: float | None = None
     max_retries: int | None = None
     #: Retry delays. Its `max` is `max_retries`.
@@ -303,4 +310,8 @@ class WorkerSettings:
     max_running: int | None = None
     rate: Rate | None = None
     #: As in `WorkerSpec`.
-    approval_json: str | None = None
+    approval_json: str | None = field(default=None, metadata={"payload": "value"})
+
+    @property
+    def secret_names(self) -> Annotated[list[str], {"name": "secrets"}]:
+        return sorted(self.secrets)

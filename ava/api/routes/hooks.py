@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response
@@ -72,7 +73,7 @@ def create(new: NewHookRequest, key: str | None) -> Response:
 
 def _write_once(new: NewHook) -> str:
     url = None if new.token is None else f"{public_url()}{CALLS}/{new.token}"
-    return write_hook(new.hook, url=url, secret=new.secret)
+    return write_hook(replace(new.hook, url=url, secret=new.secret))
 
 
 _calls.add_list(paused_list_query("hooks", "hk"), "paused")

@@ -25,7 +25,7 @@ from ava.api.schemas.reports import (
     write_series,
     write_tenant_load,
 )
-from ava.api.schemas.setting_fields import Scope
+from ava.domain.worker import Scope
 from ava.store.reports.tenant_loads import MAX_SCANNED
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,6 @@ from ava.api.http.fields import (
     Choice,
     ClientId,
     Flag,
-    JsonString,
     WholeNumber,
     filtered,
     wait_field,
@@ -208,7 +206,6 @@ class ContainmentRecord(RecordSchema, of=Containment):
         "id scope reason state effective_at complete_at by held_count stopped_count running running_count lifted_at "
         "lifted_by"
     )
-    scope = JsonString(metadata={"type": "object", "description": "The contained jobs, as `scope` was sent."})
 
 
 class ProofsRecord(RecordSchema, of=ContainmentProofs):
@@ -221,15 +218,9 @@ class RehearsalRecord(RecordSchema, of=Rehearsal):
     """The jobs that a containment would hold and stop now."""
 
 
-def _write_json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 #: By whether an operator reads them.
 _writers = {
-    is_operator: compile_schema(
-        ContainmentRecord(), scope=lambda scope: _write_json(scope.record), by=write_actor, lifted_by=write_actor
-    )
+    is_operator: compile_schema(ContainmentRecord(), by=write_actor, lifted_by=write_actor)
     for is_operator, write_actor in ((False, _write_for_tenant), (True, _write_actor))
 }
 

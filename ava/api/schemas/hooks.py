@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +9,11 @@ from typing import Any
 
 from marshmallow import ValidationError, post_load
 
-from ava.api.http import payloads
 from ava.api.http.fields import (
     BoundedString,
     Characters,
     CheckedString,
     Choice,
-    JsonString,
     Plain,
     String,
     WholeNumber,
@@ -26,12 +23,11 @@ from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.events import EventTypeField, PatternField, TemplateField
 from ava.api.schemas.pause_fields import new_paused
 from ava.domain.events.hook import (
-    MAX_SECRETS,
     Hook,
     HookSpec,
     is_name,
 )
-from ava.domain.events.verifiers import PROVIDERS, DedupeBy, RowError, Verifier, read_row, row_of
+from ava.domain.events.verifiers import PROVIDERS, DedupeBy, RowError, Verifier, read_row
 from ava.services.events.hook_deliveries import TestMode, TestResult
 from ava.services.events.receiving import Receipt
 
@@ -78,11 +74,7 @@ _SECRET = {
     "description": "The signing secret of the provider. Default: a generated secret, shown once. The providers "
     "stripe, slack and shopify generate it themselves; set it by PATCH."
 }
-_MATCH = {
-    "type": "object",
-    "description": "A pattern over the event, as in a subscription. Other deliveries are accepted and start nothing.",
-}
-_INPUT = {"type": "object", "description": "A template of the job's input. Requires `worker_id`."}
+_OBJECT = {"type": "object"}
 
 
 def _seconds_valid(default: int, description: str) -> WholeNumber:
@@ -108,8 +100,8 @@ class HookBody(Strict, of=HookSpec):
     secret = _HookSecret(load_default=None, allow_none=True, metadata=_SECRET)
     verifier = _Row(attribute="custom", load_default=None, allow_none=True, metadata=_ROW)
     event_type = EventTypeField(load_default=None, allow_none=True)
-    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
-    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
+    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_OBJECT)
+    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_OBJECT)
     dedupe = Choice(DedupeBy, load_default=None, allow_none=True)
     paused = new_paused()
 
@@ -161,9 +153,6 @@ class HookRotateBody(Strict):
 
 # Out -----------------------------------------------------------------------------------------------------------------
 
-#: A pattern and a template may contain event data.
-_HIDDEN = {"payload": payloads.hide_value}
-
 
 class HookRecord(RecordSchema, of=Hook):
     """A hook: a URL that receives a provider's webhooks."""
@@ -172,48 +161,10 @@ class HookRecord(RecordSchema, of=Hook):
         "id tenant_id name provider verifier secrets worker_id event_type match input priority dedupe "
         "tolerance_seconds paused prefix previous_token_until created_by created_at updated_at url secret"
     )
-    verifier = JsonString(
-        attribute="verifier_json", metadata={"type": "object", "description": "How the requests are authenticated."}
-    )
-    secrets = WholeNumber(
-        minimum=0,
-        maximum=MAX_SECRETS,
-        attribute="secret_count",
-        metadata={"description": "The number of valid secrets."},
-    )
-    match = JsonString(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
-    input = JsonString(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
-    url = String(
-        allow_none=True,
-        metadata={
-            "description": "The URL of the hook, shown only in the response that creates or rotates it; otherwise null."
-        },
-    )
-    secret = String(
-        allow_none=True, metadata={"description": "The generated secret, shown only in the response that creates it."}
-    )
 
 
 HookDeletedRecord = deleted_record("HookDeletedRecord", "hk")
-_write_hook = compile_schema(HookRecord())
-
-
-class _HookFields:
-    """The fields of a hook's record, including computed ones."""
-
-    def __init__(self, hook: Hook, url: str | None, secret: str | None) -> None:
-        self._hook = hook
-        self.url = url
-        self.secret = secret
-        self.verifier_json = json.dumps(row_of(hook.verifier))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._hook, name)
-
-
-def write_hook(hook: Hook, *, url: str | None = None, secret: str | None = None) -> str:
-    """Return a hook as JSON; `url` and `secret` are shown only once."""
-    return _write_hook(_HookFields(hook, url, secret))
+write_hook = compile_schema(HookRecord())
 
 
 # In ------------------------------------------------------------------------------------------------------------------

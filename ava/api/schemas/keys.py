@@ -11,11 +11,11 @@ from marshmallow import ValidationError, post_load
 from ava.api.http.fields import Choice, ClientId, Plain, String
 from ava.api.http.records import KINDS, RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Strict
-from ava.api.schemas.setting_fields import Scope
 from ava.domain.access.api_key import ANY_WORKER, ApiKey, ApiKeySpec
 from ava.domain.access.caller import Role
 from ava.domain.access.sign_in import EndedSessions, Identity, SignInLink, TenantRole
 from ava.domain.limits.table import WORKERS_PER_KEY
+from ava.domain.worker import Scope
 
 _ROLES = [role.header for role in Role]
 WORKER_ID = re.compile(r"wkr_[a-z][a-z0-9_]{0,58}")

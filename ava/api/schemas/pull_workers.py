@@ -12,14 +12,14 @@ from marshmallow import ValidationError, fields, post_load
 from ava.api.http.fields import STORABLE, BoundedString, CheckedString, Choice, JsonString, PositiveNumber, WholeNumber
 from ava.api.http.records import deleted_record
 from ava.api.http.strict import Strict
-from ava.api.schemas.setting_fields import RateString, Scope
+from ava.api.schemas.setting_fields import RateString
 from ava.api.schemas.trigger_fields import RetryDelaysBody
 from ava.domain.input_schema import check_schema
 from ava.domain.jobs.trigger_options import MAX_EXPIRY_SECONDS
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.domain.schema_costs import TENANTS
 from ava.domain.strings import storable
-from ava.domain.worker import PULL_RUNTIME, PullWorkerSpec
+from ava.domain.worker import PULL_RUNTIME, PullWorkerSpec, Scope
 
 MAX_RUNNING = 1_000_000
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")

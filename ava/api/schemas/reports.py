@@ -14,10 +14,10 @@ from ava.api.http.fields import DISPLAYED, STORABLE, BoundedString, Choice, Clie
 from ava.api.http.paging import PageRequest, TimeRangeQuery, cursor_field, per_page_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, write_json
 from ava.api.http.strict import Strict
-from ava.api.schemas.setting_fields import Scope
 from ava.domain import ids
 from ava.domain.analytics import MAX_DAYS, Analytics, Ended, EndedCounts, GroupBy, SeriesPoint
 from ava.domain.series import DEFAULT_RANGE_SECONDS, MAX_RANGE_SECONDS, MIN_RANGE_SECONDS, Series
+from ava.domain.worker import Scope
 from ava.store.reports.audit import AuditEntry, AuditFilter
 from ava.store.reports.overview import Overview
 from ava.store.reports.promotions import Promotion

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from enum import StrEnum
 from typing import Any
 
 from marshmallow import ValidationError
@@ -18,13 +17,6 @@ from ava.domain.strings import storable
 LONGEST_ENTRY = 8_192
 #: Names of a worker's configuration values and secrets.
 ENTRY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-
-
-class Scope(StrEnum):
-    """The owner of a worker, of settings or of runs."""
-
-    TENANT = "tenant"
-    PLATFORM = "platform"
 
 
 class RateString(String):

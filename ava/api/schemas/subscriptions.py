@@ -8,8 +8,8 @@ from typing import Any
 
 from marshmallow import ValidationError, post_load
 
-from ava.api.http import paging, payloads
-from ava.api.http.fields import ClientId, JsonObject, JsonString, filtered
+from ava.api.http import paging
+from ava.api.http.fields import ClientId, JsonObject, filtered
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
@@ -22,16 +22,7 @@ from ava.store.events.subscriptions import SubscriptionFilter
 
 # In -----------------------------------------------------------------------------------------------------------------
 
-_MATCH = {
-    "type": "object",
-    "description": "A pattern over the whole event, as in Amazon EventBridge: lists of values, `prefix`, `suffix`, "
-    "`anything-but`, `numeric`, `exists`, `cidr`, nested objects. Default: every event matches.",
-}
-_INPUT = {
-    "type": "object",
-    "description": 'A template of the job\'s input: `{"$get": "data.number", "default": 0}` anywhere in it is '
-    'replaced by a value of the event. Default: `{"event": …}`.',
-}
+_OBJECT = {"type": "object"}
 
 
 class SubscriptionBody(Strict, of=SubscriptionSpec):
@@ -39,8 +30,8 @@ class SubscriptionBody(Strict, of=SubscriptionSpec):
 
     names = "event_type worker_id name match input priority paused"
     event_type = SubscribedTypeField(required=True)
-    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
-    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
+    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_OBJECT)
+    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_OBJECT)
     paused = new_paused()
 
     @post_load
@@ -92,8 +83,8 @@ class SubscriptionTestBody(Strict, of=SubscriptionSpec):
         metadata={"description": f"The event, with any of the fields {', '.join(FIELDS)}; the others are null."},
     )
     event_type = SubscribedTypeField(load_default=None, allow_none=True)
-    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_MATCH)
-    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_INPUT)
+    match = PatternField(attribute="match_json", load_default=None, allow_none=True, metadata=_OBJECT)
+    input = TemplateField(attribute="input_json", load_default=None, allow_none=True, metadata=_OBJECT)
 
     @post_load
     def _request(self, values: dict[str, Any], **_: Any) -> SubscriptionTestRequest:
@@ -111,16 +102,11 @@ class SubscriptionTestBody(Strict, of=SubscriptionSpec):
 
 # Out -----------------------------------------------------------------------------------------------------------------
 
-#: A pattern and a template may contain event data.
-_HIDDEN = {"payload": payloads.hide_value}
-
 
 class SubscriptionRecord(RecordSchema, of=Subscription):
     """A subscription: a rule that creates a worker's job for each matching event."""
 
     names = "id tenant_id event_type worker_id name match input priority paused created_by created_at updated_at"
-    match = JsonString(attribute="match_json", allow_none=True, metadata=_MATCH | _HIDDEN)
-    input = JsonString(attribute="input_json", allow_none=True, metadata=_INPUT | _HIDDEN)
 
 
 SubscriptionDeletedRecord = deleted_record("SubscriptionDeletedRecord", "sub")

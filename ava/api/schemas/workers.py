@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,11 +24,10 @@ from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.approvals import rule_field
 from ava.api.schemas.pause_fields import PauseBody, paused_filter
 from ava.api.schemas.pull_workers import WorkerBody
-from ava.api.schemas.setting_fields import NamedStrings, Scope
-from ava.api.schemas.trigger_fields import write_retry
+from ava.api.schemas.setting_fields import NamedStrings
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
-from ava.domain.worker import Worker, WorkerSettings, WorkerStatus
+from ava.domain.worker import Scope, Worker, WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
 
@@ -179,7 +177,6 @@ class WorkerRecord(RecordSchema, of=Worker):
         "handler_timeout_seconds handler_max_retries retry retention_days expires_in_seconds deadline_seconds mcp "
         "max_memory_mb max_running max_running_per rate rate_per"
     )
-    scope = Choice(Scope, metadata={"description": "The owner of the worker: the tenant or the platform."})
     # The domain of handlers reads no settings, and the limit is one.
     deadline_seconds = WholeNumber(
         minimum=1,
@@ -192,9 +189,17 @@ class WorkerRecord(RecordSchema, of=Worker):
     )
 
 
-def _hide_config(_record: object, settings: WorkerSettings | None) -> str:
-    hidden = {"config": None, "approval": None}
-    return "null" if settings is None else json.dumps({**_platform(settings), **hidden})
+class PlatformSettingsRecord(RecordSchema, of=WorkerSettings):
+    """The settings of a worker for all tenants."""
+
+    names = "status config secrets timeout_seconds max_retries retry max_running rate approval"
+
+
+_write_settings = compile_schema(PlatformSettingsRecord())
+
+
+def _hide_settings(_record: object, settings: WorkerSettings | None) -> str:
+    return "null" if settings is None else _write_settings.hidden(settings)
 
 
 class WorkerWithSettingsRecord(WorkerRecord, of=Worker):
@@ -208,28 +213,10 @@ class WorkerWithSettingsRecord(WorkerRecord, of=Worker):
             "description": "The settings of all tenants; a tenant's settings override them: `status`, `config`, "
             "`secrets` (their names), `timeout_seconds`, `max_retries`, `retry`, `max_running`, `rate`, "
             "`approval`. For roles below platform-admin the values of `config` are hidden. Null if there are none.",
-            "payload": _hide_config,
+            "payload": _hide_settings,
         },
     )
 
 
-def _write_platform(settings: WorkerSettings | None) -> str:
-    return "null" if settings is None else json.dumps(_platform(settings))
-
-
-def _platform(settings: WorkerSettings) -> dict[str, Any]:
-    return {
-        "status": settings.status,
-        "config": dict(settings.config),
-        "secrets": sorted(settings.secrets),
-        "timeout_seconds": settings.timeout_seconds,
-        "max_retries": settings.max_retries,
-        "retry": json.loads(write_retry(settings.retry)),
-        "max_running": settings.max_running,
-        "rate": None if settings.rate is None else str(settings.rate),
-        "approval": None if settings.approval_json is None else json.loads(settings.approval_json),
-    }
-
-
 write_worker = compile_schema(WorkerRecord())
-write_worker_with_settings = compile_schema(WorkerWithSettingsRecord(), platform=_write_platform)
+write_worker_with_settings = compile_schema(WorkerWithSettingsRecord(), platform=_write_settings.whole)

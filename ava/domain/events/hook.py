@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from ava.domain import client_json
 from ava.domain.access.actor import Actor
 from ava.domain.access.tokens import without_secrets
 from ava.domain.events.event import compact_json
 from ava.domain.events.subscription import Rule
-from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier
+from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier, row_of
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
 from ava.domain.jobs.priority import FACTS
 from ava.domain.pause import Pause
@@ -29,6 +30,7 @@ DEFAULT_TOLERANCE_SECONDS = 300
 MAX_SECRETS = 4
 #: Why a paused hook skips a delivery.
 SKIP_REASON = "The hook was paused; replay the delivery to process it."
+_VERIFIER = about("How the requests are authenticated.")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,59}")
 
 
@@ -48,6 +50,16 @@ class HookSpec(Rule):
 
     name: str = field(metadata=about("A name. Events that have no other type are of type `hook.<name>`."))
     provider: Provider = field(metadata=about("The provider that sends the requests."))
+    match_json: str | None = field(
+        default=None,
+        metadata=about(
+            "A pattern over the event, as in a subscription. Other deliveries are accepted and start nothing.",
+            payload="value",
+        ),
+    )
+    input_json: str | None = field(
+        default=None, metadata=about("A template of the job's input. Requires `worker_id`.", payload="value")
+    )
     custom: Verifier | None = None
     worker_id: str | None = field(
         default=None, metadata=about("Each delivery creates a job of this worker, and no event.")
@@ -88,14 +100,25 @@ class Hook(HookSpec):
     previous_token_until: datetime | None = field(
         metadata={"description": "When the previous URL, before the last rotation, stops working."}
     )
-    secret_count: int
+    secret_count: int = field(metadata=about("The number of valid secrets.", name="secrets", maximum=MAX_SECRETS))
     created_by: Actor
     #: The persons who have changed it, as `actor.join` writes them.
     changers: str | None = None
     created_at: datetime
     updated_at: datetime
-    #: The full URL; only in the response to its creation.
-    url: str | None = None
+    url: str | None = field(
+        default=None,
+        metadata=about("The URL of the hook, shown only in the response that creates or rotates it; otherwise null."),
+    )
+    secret: str | None = field(
+        default=None,
+        repr=False,
+        metadata=about("The generated secret, shown only in the response that creates it."),
+    )
+
+    @property
+    def verifier_json(self) -> Annotated[str, _VERIFIER]:
+        return json.dumps(row_of(self.verifier))
 
 
 def check(spec: HookSpec) -> None:

@@ -43,9 +43,23 @@ def matches_type(event_type: str, type_: str) -> bool:
 class Rule:
     """A pattern that events must match, and a template of the job's input. Both are compiled at their first use."""
 
-    #: Serialized pattern and template; None: every event, and `{"event": <the event>}`.
-    match_json: str | None = None
-    input_json: str | None = None
+    # A pattern and a template may contain event data.
+    match_json: str | None = field(
+        default=None,
+        metadata=about(
+            "A pattern over the whole event, as in Amazon EventBridge: lists of values, `prefix`, `suffix`, "
+            "`anything-but`, `numeric`, `exists`, `cidr`, nested objects. Default: every event matches.",
+            payload="value",
+        ),
+    )
+    input_json: str | None = field(
+        default=None,
+        metadata=about(
+            'A template of the job\'s input: `{"$get": "data.number", "default": 0}` anywhere in it is replaced by a '
+            'value of the event. Default: `{"event": …}`.',
+            payload="value",
+        ),
+    )
 
     @cached_property
     def pattern(self) -> Pattern | None:

@@ -34,7 +34,7 @@ _ROWS = RecordRows(
         "secret_count": f"(SELECT count(*) FROM json_array_elements(h.secrets) AS x (secret) WHERE {_IS_VALID})",
     },
     readers={"custom": lambda json_string: read_row(json.loads(json_string)), "paused": pause_columns.read},
-    without=("url",),
+    without=("url", "secret"),
 )
 _COLUMNS, _hook = _ROWS.columns, _ROWS.read
 
@@ -208,7 +208,7 @@ class FoundHook:
     sealed: Sequence[str]
     #: The time of the read.
     now: datetime
-    #: Seconds until one of its secrets or its token expires; None if none does.
+    #: Seconds until the first of its secrets or its token expires; None: they do not.
     seconds_left: float | None
 
 
