@@ -29,7 +29,7 @@ class _StrictMeta(SchemaMeta):
             for field_name, field in of._declared_fields.items():
                 if field_name in declared:
                     declared[field_name].metadata = field.metadata | declared[field_name].metadata
-            names = [field_name for field_name in of._declared_fields if field_name not in without.split()]
+            names = created.names.split() or [each for each in of._declared_fields if each not in without.split()]
             derived = {each: created.optional(of._declared_fields[each]) for each in names}
             for each, description in created.descriptions.items():
                 derived[each].metadata = derived[each].metadata | {"description": description}
@@ -46,12 +46,12 @@ class Strict(Schema, metaclass=_StrictMeta):
     """A schema of a body or of query parameters that refuses unknown fields.
 
     With `of`, a dataclass, it has the fields `names`, and declares only the fields that differ. With another schema it
-    has the fields of that schema except `without`, all optional; it declares further fields, and fields that differ.
+    has `names` of its fields, or all except `without`, optional; it declares further fields, and fields that differ.
     """
 
-    #: The fields in the order of the documentation, if they derive from a dataclass.
+    #: The derived fields in the order of the documentation; of a schema all of them, if it is empty.
     names = ""
-    #: Descriptions that differ from the schema from which the fields derive.
+    #: Descriptions that differ from the schema that the fields derive from.
     descriptions: ClassVar[Mapping[str, str]] = {}
 
     @classmethod

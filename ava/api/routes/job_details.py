@@ -20,12 +20,14 @@ from ava.api.schemas.job_details import (
     JobRunRecord,
     JobWaitRecord,
     JournalEntryRecord,
+    TreeQuery,
+    TreeRecord,
     write_explanation,
     write_job_run,
     write_job_wait,
     write_journal_entry,
+    write_tree,
 )
-from ava.api.schemas.trees import TreeQuery, TreeRecord, write_tree
 
 runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
 

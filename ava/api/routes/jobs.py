@@ -18,6 +18,7 @@ from ava.api.http.strict import NoBody
 from ava.api.routes.audit import record_change
 from ava.api.routes.streams import SharedStream, client_watch, waiting, watching
 from ava.api.schemas.jobs import (
+    ChangeBody,
     ExportQuery,
     JobListQuery,
     JobListRequest,
@@ -29,7 +30,7 @@ from ava.api.schemas.jobs import (
     light_writer,
     write_job,
 )
-from ava.api.schemas.trigger_fields import ChangeBody, RetryBody
+from ava.api.schemas.trigger_fields import RetryBody
 from ava.domain.jobs.job import Job, JobSpec
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter

@@ -80,14 +80,12 @@ class BulkEntryBody(TriggerBody):
 
     def spec(self, values: dict[str, Any]) -> JobSpec:
         """Return the job of loaded values, with its dependencies on other entries."""
-        spec = replace(super().spec(values), idempotency_key=values["idempotency_key"])
-        if values["name"] is None and not values["after"]:
+        name, after, when = (values.pop(each) for each in ("name", "after", "when"))
+        spec = super().spec(values)
+        if name is None and not after:
             return spec
-        refers = bool(values["after"]) and graphs.has_references(spec.input_json)
-        entry = graphs.Entry(
-            name=values["name"], after=tuple(values["after"]), when=values["when"], has_references=refers
-        )
-        return replace(spec, entry=entry)
+        refers = bool(after) and graphs.has_references(spec.input_json)
+        return replace(spec, entry=graphs.Entry(name=name, after=tuple(after), when=when, has_references=refers))
 
 
 class BulkBody(Strict):

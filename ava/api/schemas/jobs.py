@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from marshmallow import ValidationError, post_load, validates_schema
 
@@ -22,7 +22,7 @@ from ava.api.http.fields import (
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, RecordWriter, compile_schema
-from ava.api.http.strict import Strict
+from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.approvals import rule_field
 from ava.api.schemas.job_filters import TAGS_FORM, JobFilterQuery, Tags, take_filter
 from ava.api.schemas.trigger_fields import (
@@ -35,6 +35,7 @@ from ava.api.schemas.trigger_fields import (
 )
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import RECORD, Job, JobSpec, Trigger
+from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.retry import MAX_RETRIES
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
@@ -48,6 +49,7 @@ class TriggerBody(Strict):
 
     worker_id = ClientId("wkr", required=True, metadata={"description": "ID of the worker to run."})
     input = JsonObject(
+        attribute="input_json",
         load_default="{}",
         metadata={"description": "Payload passed to the worker handler as the first argument. At most 1 MiB."},
     )
@@ -71,6 +73,7 @@ class TriggerBody(Strict):
     )
 
     tags = Tags(
+        attribute="tags_json",
         load_default="{}",
         metadata={
             "description": "Up to 10 tags for searching: keys of 1 to 32 of `a-z`, `0-9`, `_`, `.` and `-`, values "
@@ -111,6 +114,7 @@ class TriggerBody(Strict):
     )
     approval = rule_field(
         "The decision of persons that the job needs before its first start, unless an approval of its worker applies.",
+        attribute="approval_json",
         load_default=None,
     )
 
@@ -122,21 +126,24 @@ class TriggerBody(Strict):
         """Return the job of loaded values. Raises `ValidationError` for values that exclude each other."""
         refuse_two_rules(values)
         refuse_two_expiries(values)
-        return JobSpec(
-            worker_id=values["worker_id"],
-            input_json=values["input"],
-            trigger=values["trigger"],
-            priority=values["priority"],
-            scheduled_at=values["scheduled_at"],
-            tags_json=values["tags"],
-            expires_in_seconds=values["expires_in_seconds"],
-            start_before=values["start_before"],
-            max_retries=values["max_retries"],
-            dedupe=values["dedupe"],
-            debounce=values["debounce"],
-            deadline_seconds=values["deadline_seconds"],
-            approval_json=values["approval"],
-        )
+        return JobSpec(**values)
+
+
+class ChangeBody(Changes, of=TriggerBody):
+    """Changes to a queued job; at least one field."""
+
+    names = "priority scheduled_at expires_in_seconds tags"
+    descriptions: ClassVar = {
+        "priority": "The new priority.",
+        "scheduled_at": "The new start time in ISO 8601; null or a past time: now.",
+        "expires_in_seconds": "Seconds from now, or from a later `scheduled_at`, until the job is cancelled if it has "
+        "not started; null: it does not expire.",
+        "tags": "The new tags, which replace the earlier tags.",
+    }
+
+    @post_load
+    def _change(self, values: dict[str, Any], **_: Any) -> JobChange:
+        return JobChange(names=frozenset(name.removesuffix("_json") for name in values), **values)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Fields that several triggers share (start time, expiry, retry delays, keys), and changes and retries of jobs."""
+"""Fields that several triggers share (start time, expiry, retry delays, keys), and retries of jobs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.api.http.records import KINDS
-from ava.api.http.strict import Changes, Strict
-from ava.api.schemas.job_filters import TAGS_FORM, Tags
+from ava.api.http.strict import Strict
 from ava.domain.jobs import priority, retry
 from ava.domain.jobs.graphs import RetryFrom
-from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.retry import MAX_DELAYS, MAX_RETRIES, MAX_SECONDS, Retry
 from ava.domain.jobs.trigger_options import (
     LONGEST_DEBOUNCE_SECONDS,
@@ -186,32 +184,6 @@ def _retry_field(*, metadata: dict[str, Any], **options: Any) -> JsonString:
 
 
 KINDS[Retry] = _retry_field
-
-
-class ChangeBody(Changes):
-    """Changes to a queued job; at least one field."""
-
-    priority = WholeNumber(minimum=priority.FIRST, maximum=priority.LAST, metadata={"description": "The new priority."})
-    scheduled_at = StartTime(
-        allow_none=True, metadata={"description": "The new start time in ISO 8601; null or a past time: now."}
-    )
-    expires_in_seconds = WholeNumber(
-        minimum=1,
-        maximum=MAX_EXPIRY_SECONDS,
-        allow_none=True,
-        metadata={
-            "description": "Seconds from now, or from a later `scheduled_at`, until the job is cancelled if it has "
-            "not started; null: it does not expire."
-        },
-    )
-    tags = Tags(metadata={"description": "The new tags, which replace the earlier tags.", **TAGS_FORM})
-
-    @post_load
-    def _change(self, values: dict[str, Any], **_: Any) -> JobChange:
-        names = frozenset(values)
-        if "tags" in values:
-            values["tags_json"] = values.pop("tags")
-        return JobChange(names=names, **values)
 
 
 class RetryBody(Strict):
