@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ava.store.engine.database import Connection
+from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 
 _FIRST_UUID = "00000000-0000-0000-0000-000000000000"
@@ -46,11 +47,18 @@ class Measured:
     measured_at: datetime
 
 
-def _statement(
-    table: str, size: str, *, join: str = "", tenant: str, position: str, order: str, last: str = "id::text, 0"
-) -> Statement:
-    """Return a statement whose last row has no tenant but the position of the page's last row."""
-    return Statement(f"""
+def _kind(
+    table: str, size: str, *, join: str = "", tenant: str = "p.tenant_id", number: str | None = None
+) -> StoredKind:
+    """Return the rows of a table, with the SQL of a row's size.
+
+    `number`: the column of a row's number within its job; None: each row has an id. The statement's last row has no
+    tenant, but the position of the page's last row.
+    """
+    order = "id" if number is None else f"tenant_id, job_id, {number}"
+    position = "id > %(id)s::uuid" if number is None else f"({order}) > (%(tenant)s, %(id)s::uuid, %(seq)s)"
+    last = "id::text, 0" if number is None else f"job_id::text, {number}"
+    statement = Statement(f"""
 WITH page AS (
     SELECT * FROM {table} WHERE {position} ORDER BY {order} LIMIT %(limit)s
 )
@@ -61,80 +69,27 @@ UNION ALL
  FROM page
  ORDER BY {order.replace(",", " DESC,")} DESC LIMIT 1)
 """)
+    return StoredKind(name=table, statement=statement)
 
 
-_BY_ID = {"position": "id > %(id)s::uuid", "order": "id"}
+def _sizes(*columns: str) -> str:
+    return " + ".join(f"coalesce(pg_column_size(p.{column}), 0)" for column in columns)
+
 
 KINDS = (
-    StoredKind(
-        name="jobs",
-        statement=_statement(
-            "jobs",
-            f"{_ROW_BYTES} + pg_column_size(p.input) + coalesce(pg_column_size(p.output), 0)"
-            " + coalesce(pg_column_size(p.error), 0)",
-            tenant="p.tenant_id",
-            **_BY_ID,
-        ),
+    _kind("jobs", f"{_ROW_BYTES} + {_sizes('input', 'output', 'error')}"),
+    _kind(
+        "job_logs",
+        f"{_LINES_BYTES} + {_sizes('times', 'msgs')}",
+        join="JOIN jobs AS j ON j.tenant_id = p.tenant_id AND j.id = p.job_id",
+        tenant="j.tenant_id",
+        number="seq",
     ),
-    StoredKind(
-        name="job_logs",
-        statement=_statement(
-            "job_logs",
-            f"{_LINES_BYTES} + pg_column_size(p.times) + pg_column_size(p.msgs)",
-            join="JOIN jobs AS j ON j.tenant_id = p.tenant_id AND j.id = p.job_id",
-            tenant="j.tenant_id",
-            position="(tenant_id, job_id, seq) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
-            order="tenant_id, job_id, seq",
-            last="job_id::text, seq",
-        ),
-    ),
-    StoredKind(
-        name="job_runs",
-        statement=_statement(
-            "job_runs",
-            f"{_RUN_BYTES}",
-            tenant="p.tenant_id",
-            position="(tenant_id, job_id, run_no) > (%(tenant)s, %(id)s::uuid, %(seq)s)",
-            order="tenant_id, job_id, run_no",
-            last="job_id::text, run_no",
-        ),
-    ),
-    StoredKind(
-        name="webhook_events",
-        statement=_statement(
-            "webhook_events",
-            f"{_ROW_BYTES} + coalesce(pg_column_size(p.body), 0)",
-            tenant="p.tenant_id",
-            **_BY_ID,
-        ),
-    ),
-    StoredKind(
-        name="webhook_deliveries",
-        statement=_statement(
-            "webhook_deliveries",
-            f"{_DELIVERY_BYTES} + pg_column_size(p.history)",
-            tenant="p.tenant_id",
-            **_BY_ID,
-        ),
-    ),
-    StoredKind(
-        name="events",
-        statement=_statement(
-            "events",
-            f"{_ROW_BYTES} + pg_column_size(p.data) + coalesce(pg_column_size(p.headers), 0)",
-            tenant="p.tenant_id",
-            **_BY_ID,
-        ),
-    ),
-    StoredKind(
-        name="hook_deliveries",
-        statement=_statement(
-            "hook_deliveries",
-            f"{_DELIVERY_BYTES} + pg_column_size(p.headers) + coalesce(pg_column_size(p.body), 0)",
-            tenant="p.tenant_id",
-            **_BY_ID,
-        ),
-    ),
+    _kind("job_runs", f"{_RUN_BYTES}", number="run_no"),
+    _kind("webhook_events", f"{_ROW_BYTES} + {_sizes('body')}"),
+    _kind("webhook_deliveries", f"{_DELIVERY_BYTES} + {_sizes('history')}"),
+    _kind("events", f"{_ROW_BYTES} + {_sizes('data', 'headers')}"),
+    _kind("hook_deliveries", f"{_DELIVERY_BYTES} + {_sizes('headers', 'body')}"),
 )
 
 
@@ -169,10 +124,10 @@ def save(connection: Connection, sums: Mapping[str, int], *, batch: int) -> None
     connection.exec_driver_sql(_FORGET)
 
 
-_MEASURED = Statement("SELECT stored_bytes, measured_at FROM tenant_storage WHERE tenant_id = %(tenant_id)s")
+_MEASURED_ROWS = RecordRows(Measured, "t")
+_MEASURED = Statement(f"SELECT {_MEASURED_ROWS.columns} FROM tenant_storage AS t WHERE t.tenant_id = %(tenant_id)s")
 
 
 def measured(connection: Connection, *, tenant_id: str) -> Measured | None:
     """Return a tenant's stored bytes at the end of the last pass; None if there were none, or no pass."""
-    row = connection.exec_driver_sql(_MEASURED, {"tenant_id": tenant_id}).first()
-    return None if row is None else Measured(stored_bytes=row.stored_bytes, measured_at=row.measured_at)
+    return _MEASURED_ROWS.first(connection.exec_driver_sql(_MEASURED, {"tenant_id": tenant_id}))
