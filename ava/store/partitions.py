@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from ava.domain import ids
+from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
@@ -116,3 +117,27 @@ def rows_to_delete(connection: Connection, table: str, *, oldest: datetime, rete
         elif UUID(first_id) <= before < UUID(bound):
             dropped_before = UUID(first_id)
     return RowsToDelete(tables=tuple(names), before=before, dropped_before=dropped_before)
+
+
+def deletes(table: str) -> Statement:
+    """Return the statement of `delete_rows` for a table or a partition."""
+    return Statement(f"""
+DELETE FROM {table} WHERE id = ANY(ARRAY(
+    SELECT id FROM {table} WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s))
+""")
+
+
+def delete_rows(
+    connection: Connection, table: str, statements: Mapping[str, Statement], *, retention_days: float, limit: int
+) -> int:
+    """Delete rows past retention that are not dropped with a partition, by the statements of the table's partitions.
+
+    Returns their number.
+    """
+    oldest = clock.now(connection) - timedelta(days=retention_days)
+    rows = rows_to_delete(connection, table, oldest=oldest, retention_days=retention_days)
+    count = 0
+    for name in rows.tables:
+        parameters = {"before": str(rows.before), "limit": limit - count}
+        count += connection.exec_driver_sql(statements[name], parameters).rowcount
+    return count

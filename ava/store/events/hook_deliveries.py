@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from ava.domain import ids
 from ava.domain.delivery import RECEIVED, REPLAYABLE, Delivery, DeliveryStatus
 from ava.store.delivery_table import DeliveryFilter, DeliveryTable, delivery_uuid
-from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows, parameters_of
 from ava.store.engine.statement import IN_ORDER, Deletion, Statement
 from ava.store.events.hooks import hook_uuid
-from ava.store.partitions import rows_to_delete
+from ava.store.partitions import delete_rows, deletes
 
 # The jobs of an event are stored with it; the job of a hook with a worker is stored with the delivery.
 RECEIVED_TABLE = DeliveryTable(
@@ -283,19 +282,12 @@ def _request(row: Sequence[Any]) -> StoredRequest:
     )
 
 
-def _delete(table: str) -> Statement:
-    return Statement(f"""
-DELETE FROM {table} WHERE id = ANY(ARRAY(
-    SELECT id FROM {table} WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s))
-""")
-
-
-_DELETE_EVENTS = _delete("events")
-_DELETE_FIRST_EVENTS = _delete("events_first")
-_DELETE_EVENTS_OF_REST = _delete("events_rest")
-_DELETE_DELIVERIES = _delete("hook_deliveries")
-_DELETE_FIRST_DELIVERIES = _delete("hook_deliveries_first")
-_DELETE_DELIVERIES_OF_REST = _delete("hook_deliveries_rest")
+_DELETE_EVENTS = deletes("events")
+_DELETE_FIRST_EVENTS = deletes("events_first")
+_DELETE_EVENTS_OF_REST = deletes("events_rest")
+_DELETE_DELIVERIES = deletes("hook_deliveries")
+_DELETE_FIRST_DELIVERIES = deletes("hook_deliveries_first")
+_DELETE_DELIVERIES_OF_REST = deletes("hook_deliveries_rest")
 _DELETE_FROM = {
     "events": _DELETE_EVENTS,
     "events_first": _DELETE_FIRST_EVENTS,
@@ -311,13 +303,7 @@ def delete_old(connection: Connection, table: str, *, retention_days: float, lim
 
     Returns their number.
     """
-    oldest = clock.now(connection) - timedelta(days=retention_days)
-    rows = rows_to_delete(connection, table, oldest=oldest, retention_days=retention_days)
-    count = 0
-    for name in rows.tables:
-        statement, parameters = _DELETE_FROM[name], {"before": str(rows.before), "limit": limit - count}
-        count += connection.exec_driver_sql(statement, parameters).rowcount
-    return count
+    return delete_rows(connection, table, _DELETE_FROM, retention_days=retention_days, limit=limit)
 
 
 #: Deletes expired deduplication keys of events and deliveries.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.counts import MAX_IN_TOTAL, PageBounds
-from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement, text_array
-from ava.store.partitions import rows_to_delete
+from ava.store.partitions import delete_rows, deletes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,23 +182,10 @@ def _filter_parameters(tenant_id: str, audit_filter: AuditFilter, before_id: str
     }
 
 
-def _delete(table: str) -> Statement:
-    return Statement(f"""
-DELETE FROM {table} WHERE id = ANY(ARRAY(
-    SELECT id FROM {table} WHERE id < %(before)s::uuid ORDER BY id LIMIT %(limit)s))
-""")
-
-
-_DELETE, _DELETE_FIRST, _DELETE_OF_REST = _delete("audit"), _delete("audit_first"), _delete("audit_rest")
+_DELETE, _DELETE_FIRST, _DELETE_OF_REST = map(deletes, ("audit", "audit_first", "audit_rest"))
 _DELETE_FROM = {"audit": _DELETE, "audit_first": _DELETE_FIRST, "audit_rest": _DELETE_OF_REST}
 
 
 def delete_old(connection: Connection, *, retention_days: float, limit: int) -> int:
     """Delete entries past retention that are not dropped with a partition. Returns their number."""
-    oldest = clock.now(connection) - timedelta(days=retention_days)
-    rows = rows_to_delete(connection, "audit", oldest=oldest, retention_days=retention_days)
-    count = 0
-    for table in rows.tables:
-        statement, parameters = _DELETE_FROM[table], {"before": str(rows.before), "limit": limit - count}
-        count += connection.exec_driver_sql(statement, parameters).rowcount
-    return count
+    return delete_rows(connection, "audit", _DELETE_FROM, retention_days=retention_days, limit=limit)
