@@ -248,6 +248,7 @@ def test_tokens_of_other_runs_are_worth_nothing(api: Api, key: dict[str, str | N
 
 _WRONG_CALLS: list[tuple[str, dict[str, Any], str]] = [
     ("lines", {"lines": []}, "lines"),
+    ("lines", {"lines": None}, "lines"),
     ("lines", {"lines": [{"seq": -1, "msg": "x"}]}, "lines[0].seq"),
     ("lines", {"lines": [{"seq": 0, "msg": "x", "level": "debug"}]}, "lines[0].level"),
     ("lines", {"lines": [{"seq": True, "msg": "x"}]}, "lines[0].seq"),
@@ -270,6 +271,7 @@ def test_a_wrong_call_of_a_run_names_the_field_and_writes_nothing(api: Api, key:
         assert wrong in error["fields"], body
         assert error["message"].startswith(wrong), body
         assert show(api, job)["status"] == "running", body
+    assert "lines" in error_of(call(api, run, "lines"), 400, "validation_error")["fields"]
     assert data(call(api, run, "end", error=f"Odd: {chr(0)}\ud800")) == {"status": "failed", "suspended": False}
 
 

@@ -22,7 +22,7 @@ ALL_FIELDS = ("*",)
 #: The message for a missing field. `ava.api.http.parsing` answers 400 if it finds this message, otherwise 422.
 REQUIRED = "It is missing, and it is required."
 
-_MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
+MESSAGES: dict[str, Any] = {"required": REQUIRED, "null": "It must not be null."}
 #: Characters of a client's own name of a field that an error repeats.
 _LONGEST_NAME = 100
 #: Max ASCII JSON bytes per UTF-8 byte, as in `\u0001`.
@@ -37,7 +37,7 @@ class Plain(fields.Field[Any]):
     """A field that `read` reads and `ava.api.http.records` writes."""
 
     def __init__(self, **rest: Any) -> None:
-        super().__init__(error_messages=_MESSAGES, **rest)
+        super().__init__(error_messages=MESSAGES, **rest)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         return self.read(value)

@@ -13,10 +13,13 @@ from typing import Any, ClassVar
 from marshmallow import Schema, ValidationError, fields, missing, validates_schema
 from marshmallow.schema import SchemaMeta
 
-from ava.api.http.fields import QueryFlag
+from ava.api.http.fields import MESSAGES, QueryFlag
 from ava.api.http.records import sent_fields
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import NAMED_ERRORS
+
+#: Also of lists and nested objects, which have messages of marshmallow.
+_MESSAGES = MESSAGES | {"invalid": "It must be a list.", "type": "It must be an object."}
 
 
 class _StrictMeta(SchemaMeta):
@@ -72,6 +75,8 @@ class Strict(Schema, metaclass=_StrictMeta):
 
     def _init_fields(self) -> None:
         super()._init_fields()
+        for field in self.load_fields.values():
+            field.error_messages = field.error_messages | _MESSAGES
         fields_ = {field.data_key or name: (field.attribute or name, field) for name, field in self.load_fields.items()}
         #: Fields by JSON name, each with its name in the loaded dict.
         self._known: dict[str, tuple[str, fields.Field[Any]]] = fields_

@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load
 
-from ava.api.http.fields import REQUIRED, CheckedString, Choice
+from ava.api.http.fields import CheckedString, Choice
 from ava.api.http.parsing import KEY, WRONG_KEY
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import TriggerBody
@@ -46,7 +46,6 @@ class BulkEntryBody(TriggerBody):
         load_default=(),
         allow_none=False,
         validate=_unique,
-        error_messages={"null": "It must not be null.", "invalid": "It must be a list."},
         metadata={
             "uniqueItems": True,
             "description": "The names of the entries that must end before this entry starts. In its `input`, "
@@ -96,7 +95,6 @@ class BulkBody(Strict):
         limit=BULK_JOBS,
         required=True,
         metadata={"minItems": 1, "maxItems": BULK_JOBS.value},
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
     )
 
     @post_load

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import REQUIRED, Choice, Flag, WholeNumber, filtered, wait_field
+from ava.api.http.fields import Choice, Flag, WholeNumber, filtered, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
@@ -78,7 +78,6 @@ def _filter_field(schema: Strict) -> fields.Nested:
     return fields.Nested(
         schema,
         required=True,
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "type": "It must be an object."},
     )
 
 

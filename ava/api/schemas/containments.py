@@ -10,7 +10,6 @@ from marshmallow import ValidationError, fields, post_load
 from ava.api.http import paging
 from ava.api.http.context import caller
 from ava.api.http.fields import (
-    REQUIRED,
     BoundedString,
     Choice,
     ClientId,
@@ -116,7 +115,6 @@ class ContainmentBody(Strict):
     scope = fields.Nested(
         ScopeBody(),
         required=True,
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "type": "It must be an object."},
     )
     reason = ReasonString(
         required=True,

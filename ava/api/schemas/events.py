@@ -11,7 +11,6 @@ from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging
 from ava.api.http.fields import (
-    REQUIRED,
     BoundedJson,
     BoundedString,
     CheckedString,
@@ -128,7 +127,6 @@ class _BulkEventsBody(Strict):
         EventBody(),
         limit=BULK_EVENTS,
         required=True,
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
     )
 
     @post_load

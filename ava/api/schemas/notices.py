@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from ava.api.http.fields import DISPLAYED, REQUIRED, BoundedString, Choice, ClientId, JsonString, WholeNumber
+from ava.api.http.fields import DISPLAYED, BoundedString, Choice, ClientId, JsonString, WholeNumber
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.deliveries import STATUS_FILTER, TYPE_FILTER, DeliveryListQuery, RepeatedBody
@@ -118,7 +118,6 @@ class NoticeBody(Strict):
         validate=validate.Length(
             1, NOTICE_RULES.value, error=NOTICE_RULES.message(f"It must have 1 to {NOTICE_RULES.value} rules.")
         ),
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
         metadata={
             "description": f"The events that the notice is about. Events: {_EVENTS}.",
             "example": [{"event": "job.failed", "at_most": {"count": 1, "seconds": DEFAULT_SECONDS}}],

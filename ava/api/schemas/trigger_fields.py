@@ -34,7 +34,6 @@ from ava.domain.jobs.trigger_options import (
 )
 from ava.domain.limits.table import DAYS_AHEAD
 
-_NULL: dict[str, Any] = {"null": "It must not be null."}
 _KEY = "The deduplication key of the job, per tenant and worker."
 
 
@@ -95,12 +94,12 @@ class DebounceBody(Strict):
 
 def dedupe_field() -> fields.Nested:
     """The field `dedupe` of a trigger."""
-    return fields.Nested(DedupeBody(), load_default=None, allow_none=False, error_messages=_NULL)
+    return fields.Nested(DedupeBody(), load_default=None, allow_none=False)
 
 
 def debounce_field() -> fields.Nested:
     """The field `debounce` of a trigger."""
-    return fields.Nested(DebounceBody(), load_default=None, allow_none=False, error_messages=_NULL)
+    return fields.Nested(DebounceBody(), load_default=None, allow_none=False)
 
 
 def refuse_two_rules(values: dict[str, Any]) -> None:

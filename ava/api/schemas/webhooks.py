@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from ava.api.http.fields import REQUIRED, Choice, Flag, String
+from ava.api.http.fields import Choice, Flag, String
 from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.pause_fields import new_paused
@@ -71,7 +71,6 @@ class WebhookBody(Strict):
         Choice(EventType),
         required=True,
         validate=validate.Length(1, 20, error="It must have at least one entry."),
-        error_messages={"required": REQUIRED, "null": "It must not be null.", "invalid": "It must be a list."},
         metadata={"description": "The types of events to send."},
     )
     secret = _Secret(
