@@ -636,7 +636,7 @@ class ReceivedEvent:
     delivery_id: str | None = None  # The hook delivery that contained the event; otherwise None.
     job_ids: list[str]
     refused: list[dict[str, Any]]  # `subscription_id`, `reason`, `payload_hidden`.
-    more_count: int  # Above 0 until the jobs of all matching subscriptions are created.
+    more_count: int  # The number of further jobs, created within the next 5 seconds.
     woken_job_ids: list[str]  # The waiting jobs (`env.wait_event`) that received the event, at most 100.
 
 

@@ -8,7 +8,7 @@ import time
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.counts import PageBounds
-from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
+from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState, JobCount
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.limits.table import RUNNING_OPERATIONS
 from ava.errors import DatabaseUnavailable, OperationEnded, OperationNotFound, TooMany
@@ -32,10 +32,11 @@ class BulkOperations:
         self._database = database
         self._batches = bulk_batches
 
-    def count(self, caller: Caller, kind: BulkKind, job_filter: JobFilter) -> tuple[int, bool]:
-        """Return the number of jobs for an operation, and False if the count stopped at its limit."""
+    def count(self, caller: Caller, kind: BulkKind, job_filter: JobFilter) -> JobCount:
+        """Return the number of jobs for an operation."""
         with self._database.connect() as connection:
-            return _count(connection, caller, kind, job_filter)
+            total, is_exact = _count(connection, caller, kind, job_filter)
+        return JobCount(total=total, is_exact=is_exact)
 
     def start(
         self, caller: Caller, kind: BulkKind, job_filter: JobFilter, *, request_id: str, key: str | None = None

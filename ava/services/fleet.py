@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ava.broker.control import Control
@@ -81,13 +81,21 @@ def _uuid(node_id: str) -> str:
     return str(uuid)
 
 
+@dataclass(frozen=True, kw_only=True)
+class QueuesInUse:
+    """The queues of a tenant's workers, and the numbers of their jobs."""
+
+    counts: QueueCounts = field(metadata={"flat": True})
+    queues: Sequence[Queue]
+
+
 class Queues:
     """Use cases of queues."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def counts(self, caller: Caller, *, is_paused: bool | None = None) -> tuple[QueueCounts, Sequence[Queue]]:
+    def counts(self, caller: Caller, *, is_paused: bool | None = None) -> QueuesInUse:
         """Return the tenant's waiting and running jobs by worker, and the queues of its workers.
 
         Platform roles also see the paused queues of other tenants' workers. `is_paused`: only the queues with or
@@ -95,7 +103,8 @@ class Queues:
         """
         with self._database.connect() as connection:
             counts, found = _read(connection, caller, has_all_paused=caller.is_operator)
-        return counts, [each for each in found if is_paused in (None, each.paused is not None)]
+        shown = [each for each in found if is_paused in (None, each.paused is not None)]
+        return QueuesInUse(counts=counts, queues=shown)
 
     def pause(self, caller: Caller, queue: str, /, *, reason: str | None = None) -> tuple[bool, Queue]:
         """Pause a queue: the dispatcher recalls its published jobs. Raise `QueueNotFound`."""

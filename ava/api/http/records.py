@@ -83,6 +83,11 @@ def deleted_record(name: str, prefix: str) -> type[Schema]:
     return Schema.from_dict({"id": Id(prefix), "deleted": Flag()}, name=name)
 
 
+def write_deleted(record_id: str) -> str:
+    """Return the response to a deletion."""
+    return f'{{"id":"{record_id}","deleted":true}}'
+
+
 class _Fact(NamedTuple):
     attribute: str
     type: Any

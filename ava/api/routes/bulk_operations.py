@@ -22,6 +22,7 @@ from ava.api.schemas.bulk_operations import (
     OperationQuery,
     OperationRecord,
     RetryManyBody,
+    write_count,
     write_operation,
 )
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
@@ -68,8 +69,7 @@ def _start(kind: BulkKind, body: BulkActionRequest, key: str | None) -> Response
     operations = context().bulk_operations
     if body.is_dry_run:
         record_values(filter=body.job_filter.as_record(), dry_run=True)
-        total, is_exact = operations.count(caller(), kind, body.job_filter)
-        return responses.data(f'{{"total":{total},"is_exact":{"true" if is_exact else "false"}}}')
+        return responses.data(write_count(operations.count(caller(), kind, body.job_filter)))
     return start_operation(kind, body.job_filter, key)
 
 
@@ -105,8 +105,8 @@ def list_operations(query: OperationListRequest) -> Response:
 @blueprint.get("/operations/<operation_id>")
 @operation(
     summary="Show an operation",
-    description="The counts change with each batch. With `wait` the response comes when the operation has ended, or "
-    "after that number of seconds.",
+    description="The counts change with each batch. `wait` delays the response until the operation has ended, or "
+    "for that number of seconds.",
     query=OperationQuery(),
     query_as="wait_seconds",
     record=OperationRecord(),

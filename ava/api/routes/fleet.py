@@ -78,7 +78,7 @@ queues_blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
     reads_standby=True,
 )
 def show_queues(query: dict[str, Any]) -> Response:
-    return responses.data(write_queues(*context().queues.counts(caller(), **query)))
+    return responses.data(write_queues(context().queues.counts(caller(), **query)))
 
 
 ResourceCalls(

@@ -8,6 +8,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
+from ava.api.http.records import write_deleted
 from ava.api.routes.audit import record_change
 from ava.api.schemas.keys import (
     CreatedKeyRecord,
@@ -74,4 +75,4 @@ def list_keys(query: PageRequest) -> Response:
 )
 def delete(key_id: str) -> Response:
     record_change(write_key(context().api_keys.revoke(caller(), key_id)), "{}", _AUDITED)
-    return responses.data(f'{{"id":"{key_id}","deleted":true}}')
+    return responses.data(write_deleted(key_id))

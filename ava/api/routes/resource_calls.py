@@ -13,6 +13,7 @@ from ava.api.http import responses
 from ava.api.http.context import caller
 from ava.api.http.operations import View, operation
 from ava.api.http.paging import page_of
+from ava.api.http.records import write_deleted
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import record_pairs
 from ava.api.schemas.pause_fields import PauseBody
@@ -90,7 +91,7 @@ class ResourceCalls:
         def view(**path: str) -> Response:
             (record_id,) = path.values()
             self.find().delete(caller(), record_id)
-            return responses.data(f'{{"id":"{record_id}","deleted":true}}')
+            return responses.data(write_deleted(record_id))
 
         self.add("", "delete", view, "DELETE")
 

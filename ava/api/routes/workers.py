@@ -10,6 +10,7 @@ from ava.api.http import responses
 from ava.api.http.callers.auth import open_to_workers
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
+from ava.api.http.records import write_deleted
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
 from ava.api.routes.resource_calls import ResourceCalls
@@ -93,7 +94,7 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
 def delete(worker_id: str, is_of_platform: bool) -> Response:
     deleted = context().workers.delete(caller(), worker_id, is_of_platform=is_of_platform)
     record_change(write_worker_with_settings(deleted), "{}", _DEFINED)
-    return responses.data(f'{{"id":"{worker_id}","deleted":true}}')
+    return responses.data(write_deleted(worker_id))
 
 
 @blueprint.get("/<worker_id>")

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load
+from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import Choice, Flag, WholeNumber, filtered, wait_field
+from ava.api.http.fields import Choice, Flag, filtered, wait_field
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.job_filters import filter_fields, take_filter
-from ava.domain.jobs.bulk_operation import BulkOperation, BulkState
+from ava.domain.jobs.bulk_operation import BulkOperation, BulkState, JobCount
 from ava.domain.jobs.job_filter import JobFilter
 
 _MAX_COUNT = 2**53
@@ -138,16 +138,8 @@ class OperationQuery(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class CountRecord(Schema):
+class CountRecord(RecordSchema, of=JobCount):
     """How many jobs an operation would take."""
-
-    total = WholeNumber(minimum=0, maximum=_MAX_COUNT, metadata={"description": "The number of jobs that match now."})
-    is_exact = Flag(
-        metadata={
-            "description": "False: more jobs may match. The count ends at 1,000,000 jobs, and without an index for "
-            "the filter after scanning 200,000."
-        }
-    )
 
 
 class OperationRecord(RecordSchema, of=BulkOperation):
@@ -157,3 +149,4 @@ class OperationRecord(RecordSchema, of=BulkOperation):
 
 
 write_operation = compile_schema(OperationRecord())
+write_count = compile_schema(CountRecord())

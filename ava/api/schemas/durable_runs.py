@@ -17,11 +17,10 @@ from ava.api.http.fields import (
     ClientId,
     Flag,
     JsonObject,
-    JsonString,
     Plain,
     WholeNumber,
 )
-from ava.api.http.records import compile_schema
+from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.approvals import ApprovalField
 from ava.api.schemas.job_details import ChildRecord
@@ -33,6 +32,7 @@ from ava.domain.limits.graph_limits import CHILDREN_PER_CALL, OUTPUTS_PER_CALL, 
 from ava.domain.limits.limit import Limit
 from ava.handler.call_arguments import MAX_NAME, MAX_WAIT_SECONDS
 from ava.services.durable_runs import SentStep, SentWait
+from ava.store.jobs.journal import ChildOutput
 
 _JournalName = partial(BoundedString, MAX_NAME, characters=STORABLE)
 
@@ -176,7 +176,7 @@ class WaitBody(Strict):
     @post_load
     def _wait(self, values: dict[str, Any], **_: Any) -> SentWait:
         if sum(name in values for name in ("jobs", "event", "approval", "seconds")) != 1:
-            raise ValidationError("It must have exactly one of jobs, event, approval and seconds.")
+            raise ValidationError("It must have exactly one field: jobs, event, approval or seconds.")
         if "approval" in values and values["name"] is None:
             raise ValidationError({"name": ["It is required with approval."]})
         if values["any"] and "jobs" not in values:
@@ -203,12 +203,8 @@ class OutputsBody(Strict):
 # Out -----------------------------------------------------------------------------------------------------------------
 
 
-class ChildOutputRecord(ChildRecord):
+class ChildOutputRecord(RecordSchema, of=ChildOutput):
     """A child and its output."""
-
-    output = JsonString(
-        attribute="output_json", allow_none=True, metadata={"description": "The output of a completed child."}
-    )
 
 
 write_child = compile_schema(ChildRecord())

@@ -16,7 +16,6 @@ from ava.api.http.fields import (
     CheckedString,
     Instant,
     Plain,
-    WholeNumber,
     filtered,
 )
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_field, take_page
@@ -203,11 +202,6 @@ class SentEventRecord(RecordSchema, of=InboundEvent):
     """A sent event, with the jobs that it created."""
 
     names = "id job_ids refused more_count duplicate"
-    more_count = WholeNumber(
-        minimum=0,
-        maximum=2**31,
-        metadata={"description": "The number of further jobs, created within the next 5 seconds."},
-    )
 
 
 write_sent = compile_schema(SentEventRecord())

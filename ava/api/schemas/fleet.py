@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import fields, post_load
+from marshmallow import post_load
 
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, cursor_of_name, name_reader, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.pause_fields import paused_filter
 from ava.domain import ids
+from ava.services.fleet import QueuesInUse
 from ava.store.fleet.node_reads import NodeView
 from ava.store.fleet.queues import Queue
-from ava.store.reports.queue_counts import QueueCounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +67,11 @@ class QueueRecord(RecordSchema, of=Queue):
     """A queue, and the tenant's own jobs of the workers that use it."""
 
 
-class CountsRecord(RecordSchema, of=QueueCounts):
-    """The numbers of waiting and running jobs."""
-
-    names = "total_queued total_running total_waiting by_worker sampled_at"
-
-
-class QueuesRecord(CountsRecord):
+class QueuesRecord(RecordSchema, of=QueuesInUse):
     """The numbers of waiting and running jobs, and the queues."""
 
-    queues = fields.List(fields.Nested(QueueRecord))
+    names = "total_queued total_running total_waiting by_worker sampled_at queues"
 
 
 write_queue = compile_schema(QueueRecord())
-_write_counts = compile_schema(CountsRecord())
-
-
-def write_queues(counts: QueueCounts, found: Sequence[Queue]) -> str:
-    """Return the record of `/v1/ava/queues` as JSON."""
-    return f'{_write_counts(counts)[:-1]},"queues":[{",".join(map(write_queue, found))}]}}'
+write_queues = compile_schema(QueuesRecord())

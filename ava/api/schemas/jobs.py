@@ -251,9 +251,13 @@ class JobRecord(RecordSchema, of=Job):
     tags = JsonString(attribute="tags_json", metadata={"description": "The tags that its caller set.", **TAGS_FORM})
 
 
-class LightJobRecord(JobRecord):
+_SIZES = ("input_bytes", "output_bytes")
+
+
+class LightJobRecord(JobRecord, of=Job):
     """A job in a bulk or a list: a large input or output is null, and its size is given instead."""
 
+    names = f"{RECORD} {' '.join(_SIZES)}"
     input = JsonString(
         attribute="input_json",
         allow_none=True,
@@ -264,12 +268,6 @@ class LightJobRecord(JobRecord):
             "payload": payloads.hide_value,
         },
     )
-    input_bytes = WholeNumber(
-        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "Size in bytes of an omitted input."}
-    )
-    output_bytes = WholeNumber(
-        minimum=0, maximum=2**53, allow_none=True, metadata={"description": "Size in bytes of an omitted output."}
-    )
 
 
 @lru_cache(maxsize=256)
@@ -278,21 +276,16 @@ def light_writer(names: tuple[str, ...] | None = None) -> RecordWriter:
 
     The sizes of an omitted input or output follow the record's fields.
     """
-    write = write_job if names in (None, ALL_FIELDS) else compile_schema(JobRecord(only=names))
+    only = None if names in (None, ALL_FIELDS) else names
+    plain = write_job if only is None else compile_schema(JobRecord(only=only))
     if names is not None and not {"input", "output"}.intersection(names):
-        return write
-    return RecordWriter(_with_sizes(write.whole), _with_sizes(write.hidden))
+        return plain
+    light = compile_schema(LightJobRecord(only=only and (*only, *_SIZES)))
+    return RecordWriter(_either(plain.whole, light.whole), _either(plain.hidden, light.hidden))
 
 
-def _with_sizes(write: Callable[[Job], str]) -> Callable[[Job], str]:
-    def write_light(job: Job) -> str:
-        record = write(job)
-        if not job.is_light:
-            return record
-        sizes = f'"input_bytes":{job.input_bytes or "null"},"output_bytes":{job.output_bytes or "null"}'
-        return f"{record[:-1]},{sizes}}}"
-
-    return write_light
+def _either(write: Callable[[Job], str], write_light: Callable[[Job], str]) -> Callable[[Job], str]:
+    return lambda job: write_light(job) if job.is_light else write(job)
 
 
 write_job = compile_schema(JobRecord())

@@ -88,7 +88,7 @@ class InboundEvent:
     #: Matching subscriptions without a job yet when the event was stored.
     more_count: int = field(
         default=0,
-        metadata={"description": "Above 0 until the jobs of all matching subscriptions are created.", "maximum": 2**31},
+        metadata={"description": "The number of further jobs, created within the next 5 seconds.", "maximum": 2**31},
     )
     #: Total bytes of the inputs of its jobs so far.
     copied_bytes: int = 0
@@ -105,7 +105,7 @@ class InboundEvent:
         },
     )
     traceparent: str | None = None
-    #: Its sender, as `actor.join` writes it; with a hook, the hook's creator and whoever replayed the delivery.
+    #: Its sender, as `actor.join` writes it; with a hook, the hook's creator and the user who replayed the delivery.
     sender: str = SYSTEM.text
 
     @property

@@ -79,7 +79,7 @@ class BulkOperation:
 
     @property
     def caller(self) -> Caller:
-        """Return the creator, on whose behalf the operation acts."""
+        """Return the creator: the operation acts on its behalf."""
         return Caller(tenant_id=self.tenant_id, user_id=self.created_by.name, role=self.role)
 
     @property
@@ -92,3 +92,16 @@ class BulkOperation:
         if self.kind is not BulkKind.CANCEL:
             return None
         return {"cancelled": self.done - self.signalled, "signalled": self.signalled}
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobCount:
+    """The number of jobs for an operation."""
+
+    total: int = field(metadata={"description": "The number of jobs that match now."})
+    is_exact: bool = field(
+        metadata={
+            "description": "False: more jobs may match. The count ends at 1,000,000 jobs, and without an index for the "
+            "filter after scanning 200,000."
+        }
+    )

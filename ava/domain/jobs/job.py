@@ -252,9 +252,8 @@ class Job:
     has_journal: bool = False
     #: Whether an earlier trigger with the same key created it. Only the response to a trigger sets it.
     is_existing: bool = False
-    #: Size of a large input or output that this copy omits.
-    input_bytes: int | None = None
-    output_bytes: int | None = None
+    input_bytes: int | None = field(default=None, metadata={"description": "Size in bytes of an omitted input."})
+    output_bytes: int | None = field(default=None, metadata={"description": "Size in bytes of an omitted output."})
 
     @property
     def key(self) -> JobKey:

@@ -14,7 +14,7 @@ from ava.domain import ids
 from ava.domain.access import tokens
 from ava.domain.access.tokens import Token
 from ava.domain.events.awaited import AwaitedEvent
-from ava.domain.jobs.job import RunKey, Status
+from ava.domain.jobs.job import RunKey
 from ava.domain.jobs.waits import ChildState, EntryState, JournalEntry, JournalKind, LoadedJournal, NewEntry
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.store.engine.database import Connection
@@ -259,20 +259,19 @@ def load_waits(connection: Connection, run: RunKey, names: Sequence[str]) -> Loa
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ChildOutput:
-    id: str = field(metadata={"prefix": "job"})
-    worker_id: str
-    status: Status
-    error: str | None
-    #: Serialized; None without an output, or beyond the size of the response.
-    output_json: str | None
+class ChildOutput(ChildState):
+    #: None also beyond the size of the response.
+    output_json: str | None = field(metadata={"description": "The output of a completed child.", "form": {}})
     #: Whether it is within the size of the response.
-    fits: bool
+    fits: bool = field(metadata={"internal": True})
 
 
 _FITS = "j.before < %(max_bytes)s"
 _OUTPUT_ROWS = RecordRows(
-    ChildOutput, "j", columns={"output_json": f"CASE WHEN {_FITS} THEN j.output::text END", "fits": _FITS}
+    ChildOutput,
+    "j",
+    columns={"output_json": f"CASE WHEN {_FITS} THEN j.output::text END", "fits": _FITS},
+    without=("end_no",),
 )
 # `output_bytes` is null for outputs up to `PAYLOAD_BYTES`.
 _CHILD_OUTPUTS = Statement(f"""
