@@ -34,10 +34,10 @@ _WHOLE = re.compile(r"\d{1,12}", re.ASCII)
 
 
 class Plain(fields.Field[Any]):
-    """A field that `read` reads and `ava.api.http.records` writes."""
+    """A field that `read` reads and `ava.api.http.records` writes. Null is refused without `allow_none`."""
 
-    def __init__(self, **rest: Any) -> None:
-        super().__init__(error_messages=MESSAGES, **rest)
+    def __init__(self, *, allow_none: bool = False, **rest: Any) -> None:
+        super().__init__(error_messages=MESSAGES, allow_none=allow_none, **rest)
 
     def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         return self.read(value)
@@ -193,7 +193,6 @@ def filtered(name: str, description: str) -> dict[str, Any]:
     return {
         "data_key": f"filter[{name}]",
         "load_default": None,
-        "allow_none": False,
         "metadata": {"description": description},
     }
 
@@ -205,7 +204,6 @@ def wait_field(what: str) -> WholeNumber:
         maximum=60,
         is_string=True,
         load_default=None,
-        allow_none=False,
         metadata={"description": f"Max seconds to wait for the response until {what}."},
     )
 

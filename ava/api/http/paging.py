@@ -145,7 +145,6 @@ def cursor_field(find_id: Callable[[str], str | None]) -> Cursor:
     return Cursor(
         find_id,
         load_default=None,
-        allow_none=False,
         metadata={"description": "The next_cursor of the previous page; the response is the page after it."},
     )
 
@@ -158,7 +157,6 @@ class PageQuery(Strict):
         maximum=DEEPEST_ROW,
         is_string=True,
         load_default=None,
-        allow_none=False,
         metadata={"description": "The number of the page, from 1."},
     )
     per_page = per_page_field()
@@ -273,8 +271,8 @@ class _TimeRange(Strict):
 class TimeRangeQuery(_TimeRange):
     """Query parameters of a list: an optional time range."""
 
-    since = QueryInstant(load_default=None, allow_none=False, metadata=_SINCE)
-    until = QueryInstant(load_default=None, allow_none=False, metadata=_UNTIL)
+    since = QueryInstant(load_default=None, metadata=_SINCE)
+    until = QueryInstant(load_default=None, metadata=_UNTIL)
 
 
 class TimeRangeBody(_TimeRange):

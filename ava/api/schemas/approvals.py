@@ -122,7 +122,6 @@ class ApprovalListQuery(PageQuery):
     mine = QueryFlag(
         data_key="filter[mine]",
         load_default=False,
-        allow_none=False,
         metadata={"description": "True: only pending approvals that the caller may decide. Default: false."},
     )
     cursor = cursor_field(paging.id_reader("apr"))

@@ -34,7 +34,6 @@ class BulkEntryBody(TriggerBody):
 
     name = _EntryName(
         load_default=None,
-        allow_none=False,
         metadata={
             "pattern": "^[a-z][a-z0-9_]{0,58}$",
             "description": "The name of the entry, unique in the bulk. Other entries refer to it in `after` and "
@@ -44,7 +43,6 @@ class BulkEntryBody(TriggerBody):
     after = fields.List(
         _EntryName(metadata={"pattern": "^[a-z][a-z0-9_]{0,58}$"}),
         load_default=(),
-        allow_none=False,
         validate=_unique,
         metadata={
             "uniqueItems": True,

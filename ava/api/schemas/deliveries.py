@@ -67,7 +67,7 @@ class RepeatedBody(TimeRangeBody):
 class RedeliverBody(RepeatedBody):
     """Which deliveries to send again."""
 
-    status = Choice(REDELIVERABLE, load_default=DeliveryStatus.ABANDONED, allow_none=False, metadata=_STATUS)
+    status = Choice(REDELIVERABLE, load_default=DeliveryStatus.ABANDONED, metadata=_STATUS)
     event_type = Choice(EventType, load_default=None, allow_none=True, metadata=_EVENT_TYPE)
 
 

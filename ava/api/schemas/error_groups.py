@@ -39,7 +39,7 @@ _SINCE = {
 class ErrorQuery(TimeRangeQuery):
     """The parameters of one group."""
 
-    since = QueryInstant(load_default=None, allow_none=False, metadata=_SINCE)
+    since = QueryInstant(load_default=None, metadata=_SINCE)
 
 
 class ErrorListQuery(PageQuery, ErrorQuery):

@@ -162,7 +162,7 @@ def filter_fields(
 
     def named(name: str, description: str, **form: Any) -> dict[str, Any]:
         key = {"data_key": f"filter[{name}]"} if in_query else {}
-        return {"load_default": None, "allow_none": False, "metadata": {"description": description, **form}, **key}
+        return {"load_default": None, "metadata": {"description": description, **form}, **key}
 
     found: dict[str, fields.Field[Any]] = {
         "worker_id": ClientId("wkr", **named("worker_id", "Only jobs of this worker.")),

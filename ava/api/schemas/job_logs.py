@@ -26,7 +26,7 @@ class LogRequest:
 
 
 def _optional(description: str, **form: Any) -> dict[str, Any]:
-    return {"load_default": None, "allow_none": False, "metadata": {"description": description, **form}}
+    return {"load_default": None, "metadata": {"description": description, **form}}
 
 
 class LogFilterQuery(Strict):

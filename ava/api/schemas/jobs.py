@@ -181,7 +181,6 @@ class JobListQuery(PageQuery, JobFilterQuery):
         lambda: JobRecord._declared_fields,
         data_key="fields",
         load_default=None,
-        allow_none=False,
         metadata={
             "description": "The fields of each record, separated by commas. Default: all fields, with null for an "
             "input or output of more than 16 KiB and its size in `input_bytes` or `output_bytes`. `*` returns "
@@ -191,7 +190,6 @@ class JobListQuery(PageQuery, JobFilterQuery):
     sort = Choice(
         JobSort,
         load_default=None,
-        allow_none=False,
         metadata={
             "description": "The sort order instead of newest first: by duration, by the time from due to start, or "
             "by priority; a minus sign reverses it. Sorts the matching jobs among the newest 20,000 that the other "
@@ -232,7 +230,6 @@ class ShowQuery(Strict):
         lambda: JobRecord._declared_fields,
         data_key="fields",
         load_default=None,
-        allow_none=False,
         metadata={"description": "The fields of the record, separated by commas. Default: all fields."},
     )
 

@@ -140,7 +140,7 @@ class NoticeDeliveryListQuery(DeliveryListQuery):
 class NoticeRedeliverBody(RepeatedBody):
     """Which deliveries of a notice to send again."""
 
-    status = Choice(REDELIVERABLE, load_default=DeliveryStatus.ABANDONED, allow_none=False)
+    status = Choice(REDELIVERABLE, load_default=DeliveryStatus.ABANDONED)
     event_type = Choice(NoticeEvent, load_default=None, allow_none=True)
 
 

@@ -45,9 +45,7 @@ class AnalyticsQuery(Strict):
     """The parameters of analytics."""
 
     days = days_field()
-    group_by = Choice(
-        GroupBy, load_default=None, allow_none=False, metadata={"description": "Add a series by hour or by day."}
-    )
+    group_by = Choice(GroupBy, load_default=None, metadata={"description": "Add a series by hour or by day."})
     worker_id = ClientId("wkr", **filtered("worker_id", "Count only the jobs of this worker."))
     percentiles = QueryFlag(
         load_default=False,
@@ -71,7 +69,6 @@ class SeriesQuery(TimeRangeQuery):
         characters=STORABLE,
         data_key="filter[queue]",
         load_default=None,
-        allow_none=False,
         metadata={"description": "Only the jobs of the workers with this queue, and its backlog."},
     )
     tenant_id = ClientId("ten", **filtered("tenant_id", "For platform-admin and above: the jobs of this tenant."))

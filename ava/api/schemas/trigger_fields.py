@@ -192,7 +192,6 @@ class RetryBody(Strict):
         RetryFrom,
         data_key="from",
         load_default=None,
-        allow_none=False,
         metadata={
             "description": "`failed`, for a bulk entry that did not complete: create new jobs for it and for each of "
             "its direct and indirect followers that did not complete, with the same edges. Completed entries are "
@@ -210,13 +209,11 @@ class RetryBody(Strict):
 
     input = JsonObject(
         load_default=None,
-        allow_none=False,
         metadata={"description": "The input of the new job. Default: the input of the earlier job."},
     )
     priority = WholeNumber(
         minimum=priority.FIRST,
         maximum=priority.LAST,
         load_default=None,
-        allow_none=False,
         metadata={"description": "The priority of the new job. Default: the priority of the earlier job."},
     )

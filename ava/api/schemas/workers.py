@@ -60,7 +60,6 @@ class WorkerListQuery(PageQuery):
         characters=STORABLE,
         data_key="q",
         load_default=None,
-        allow_none=False,
         metadata={"description": "A part of the name or id, in upper or lower case."},
     )
     is_paused = paused_filter("workers")
@@ -76,7 +75,6 @@ def _scope() -> Choice:
     return Choice(
         Scope,
         load_default=None,
-        allow_none=False,
         metadata={
             "description": "`platform`: for all tenants; needs platform-admin or above. Default: for the tenant. Each "
             "side resumes its own pause."
