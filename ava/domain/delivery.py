@@ -116,3 +116,10 @@ def decode_body(body: bytes) -> str:
         return body.decode()
     except UnicodeDecodeError:
         return base64.b64encode(body).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryTotal:
+    """The number of deliveries that are sent or processed again."""
+
+    total: int

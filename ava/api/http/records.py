@@ -172,6 +172,9 @@ def _derive(name: str, fact: _Fact) -> fields.Field[Any]:
     if prefixes:
         return Id(*prefixes, **options | ({"attribute": f"{name}.id"} if type_ is Actor else {}), metadata=metadata)
     if get_origin(type_) in (dict, Mapping):
+        inner = get_args(type_)[1]
+        if dataclasses.is_dataclass(inner):
+            return fields.Dict(keys=fields.String(), values=_field_of(inner, {}), **options, metadata=metadata)
         return JsonString(**options, metadata={"type": "object", "write": write_json} | metadata)
     bounds = {key: about[key] for key in ("minimum", "maximum", "choices") if key in about}
     return _field_of(type_, {**options, **bounds, "metadata": metadata})
@@ -276,6 +279,8 @@ def _values_of(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
 def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], str]:
     if isinstance(field, fields.List):
         return _list_writer(_writer(field.inner, is_visible=is_visible))
+    if isinstance(field, fields.Dict):
+        return _map_writer(_writer(cast("fields.Field[Any]", field.value_field), is_visible=is_visible))
     # A field that depends on the caller names the function that writes it.
     if (write := field.metadata.get("write")) is not None:
         return cast("Callable[[Any], str]", write)
@@ -286,6 +291,10 @@ def _writer(field: fields.Field[Any], *, is_visible: bool) -> Callable[[Any], st
 
 def _list_writer(write: Callable[[Any], str]) -> Callable[[Iterable[Any]], str]:
     return lambda values: "[" + ",".join(["null" if value is None else write(value) for value in values]) + "]"
+
+
+def _map_writer(write: Callable[[Any], str]) -> Callable[[Mapping[str, Any]], str]:
+    return lambda values: "{" + ",".join([f"{_quote(key)}:{write(value)}" for key, value in values.items()]) + "}"
 
 
 def write_json(value: Any) -> str:

@@ -14,8 +14,14 @@ from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
 from ava.api.http.strict import NoBody
 from ava.api.routes.resource_calls import ResourceCalls
-from ava.api.schemas.deliveries import DeliveryListRequest, DeliveryRecord, DeliveryTotalRecord, write_delivery
-from ava.domain.delivery import Delivery
+from ava.api.schemas.deliveries import (
+    DeliveryListRequest,
+    DeliveryRecord,
+    DeliveryTotalRecord,
+    write_delivery,
+    write_total,
+)
+from ava.domain.delivery import Delivery, DeliveryTotal
 from ava.services.deliveries import Deliveries, SentDeliveries
 from ava.store.delivery_table import DeliveryFilter
 
@@ -52,7 +58,7 @@ def add_reads(calls: ResourceCalls, find: Callable[[], Deliveries], query: Schem
 def add_redeliveries(
     calls: ResourceCalls, find: Callable[[], SentDeliveries], body: Schema, *, noun: str, same: str
 ) -> None:
-    """Add the calls that send deliveries of a webhook or a notice again. `same` describes what is sent."""
+    """Add the calls that send deliveries of a webhook or a notice again. `same` describes the body."""
 
     @operation(
         summary=f"Redeliver {noun}",
@@ -81,5 +87,5 @@ def add_redeliveries(
 
 def accepted(made: Delivery | int, *, is_repeated: bool = False) -> Response:
     """Return a delivery that is sent or processed again, or the number of many. `is_repeated`: for a repeated call."""
-    data = f'{{"total":{made}}}' if isinstance(made, int) else write_delivery(made)
+    data = write_total(DeliveryTotal(total=made)) if isinstance(made, int) else write_delivery(made)
     return responses.data(data, 202, is_replay=is_repeated)

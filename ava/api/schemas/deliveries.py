@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import Schema, post_load
+from marshmallow import post_load
 
 from ava.api.http import paging
-from ava.api.http.fields import Choice, WholeNumber, filtered
+from ava.api.http.fields import Choice, filtered
 from ava.api.http.paging import PageQuery, PageRequest, TimeRangeBody, TimeRangeQuery, cursor_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.schemas.events import EventTypeField
-from ava.domain.delivery import RECEIVED, REDELIVERABLE, REPLAYABLE, SENT, Delivery, DeliveryStatus
+from ava.domain.delivery import RECEIVED, REDELIVERABLE, REPLAYABLE, SENT, Delivery, DeliveryStatus, DeliveryTotal
 from ava.domain.webhooks.webhook_events import EventType
 from ava.store.delivery_table import DeliveryFilter
 
@@ -88,10 +88,9 @@ class DeliveryRecord(RecordSchema, of=Delivery):
     """
 
 
-class DeliveryTotalRecord(Schema):
+class DeliveryTotalRecord(RecordSchema, of=DeliveryTotal):
     """The number of deliveries that are sent or processed again."""
-
-    total = WholeNumber(minimum=0, maximum=2**53)
 
 
 write_delivery = compile_schema(DeliveryRecord())
+write_total = compile_schema(DeliveryTotalRecord())

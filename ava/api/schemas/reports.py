@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -130,19 +128,8 @@ class SeriesRecord(RecordSchema, of=SeriesPoint):
     names = "starts_at total completed failed cancelled expired avg_duration_ms cpu_ms wait_ms"
 
 
-_write_worker = compile_schema(WorkerCountsRecord()).whole
-
-
-def _write_workers(found: Mapping[str, EndedCounts]) -> str:
-    return "{" + ",".join(f"{json.dumps(worker)}:{_write_worker(counts)}" for worker, counts in found.items()) + "}"
-
-
 class AnalyticsRecord(RecordSchema, of=Analytics):
     """Statistics of the jobs that ended in a period."""
-
-    by_worker = fields.Dict(
-        keys=fields.String(), values=fields.Nested(WorkerCountsRecord), metadata={"write": _write_workers}
-    )
 
 
 _ON_REQUEST = ("series", "percentiles")
