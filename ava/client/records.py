@@ -625,10 +625,10 @@ class ReceivedEvent:
 
     id: str
     source_id: str | None = None  # The sender's own id of the event.
-    type: str
-    source: str
-    subject: str | None = None
-    time: datetime | None = None
+    type: str  # The type of the event, such as `order.paid`.
+    source: str  # The sender of the event, a URI reference.
+    subject: str | None = None  # The subject of the event, such as the id of an order.
+    time: datetime | None = None  # When it happened.
     data: Any = None  # Any JSON value.
     extensions: dict[str, Any] | None = None
     headers: dict[str, Any] | None = None  # The headers of the request that a hook received; otherwise None.

@@ -54,7 +54,7 @@ class _RecordMeta(SchemaMeta):
     def __new__(mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any], of: Any = None) -> Any:
         created: Any = super().__new__(mcs, name, bases, attrs)
         if of is not None:
-            created._declared_fields = _fields_of(of, created.names, created._declared_fields)
+            created._declared_fields = fields_of(of, created.names, created._declared_fields, _derive)
             KINDS.setdefault(of, partial(fields.Nested, created))
         return created
 
@@ -95,11 +95,17 @@ class _Fact(NamedTuple):
     default: Any = dataclasses.MISSING
 
 
-def _fields_of(kind: type[Any], names: str, declared: Mapping[str, fields.Field[Any]]) -> dict[str, fields.Field[Any]]:
+def fields_of(
+    kind: type[Any],
+    names: str,
+    declared: Mapping[str, fields.Field[Any]],
+    derive: Callable[[str, _Fact], fields.Field[Any]],
+) -> dict[str, fields.Field[Any]]:
+    """Return the declared fields of a schema, and the others as `derive` makes them of a dataclass's facts."""
     known = _facts_of(kind)
     shown = names.split() or [*(name for name, fact in known.items() if not fact.about.get("internal")), *declared]
     return {
-        name: _described(declared[name], known.get(name)) if name in declared else _derive(name, known[name])
+        name: _described(declared[name], known.get(name)) if name in declared else derive(name, known[name])
         for name in shown
     }
 
@@ -110,20 +116,12 @@ def _described(field: fields.Field[Any], fact: _Fact | None) -> fields.Field[Any
     return field
 
 
-def sent_fields(kind: type[Any], names: str, declared: Mapping[str, fields.Field[Any]]) -> dict[str, fields.Field[Any]]:
-    """Return the fields of a body that has fields of a dataclass: a field with a default is optional.
+def sent_field(name: str, fact: _Fact) -> fields.Field[Any]:
+    """Return the field of a body that has a field of a dataclass: with a default it is optional.
 
     Further facts in a field's metadata are `longest`, the max number of printable characters of a string, and
     `takes_null`, false if it may be absent but not null.
     """
-    known = _facts_of(kind)
-    return {
-        name: _described(declared[name], known.get(name)) if name in declared else _sent(name, known[name])
-        for name in names.split()
-    }
-
-
-def _sent(name: str, fact: _Fact) -> fields.Field[Any]:
     attribute, type_, about, default = fact
     options: dict[str, Any] = {"metadata": {key: value for key, value in about.items() if key == "description"}}
     options |= {key: about[key] for key in ("minimum", "maximum") if key in about}

@@ -14,7 +14,7 @@ from marshmallow import Schema, ValidationError, fields, missing, validates_sche
 from marshmallow.schema import SchemaMeta
 
 from ava.api.http.fields import MESSAGES, QueryFlag
-from ava.api.http.records import sent_fields
+from ava.api.http.records import fields_of, sent_field
 from ava.domain.limits.limit import Limit
 from ava.domain.limits.table import NAMED_ERRORS
 
@@ -38,7 +38,7 @@ class _StrictMeta(SchemaMeta):
                 derived[each].metadata = derived[each].metadata | {"description": description}
             created._declared_fields = derived | declared
         elif of is not None:
-            created._declared_fields = sent_fields(of, created.names, declared)
+            created._declared_fields = fields_of(of, created.names, declared, sent_field)
         return created
 
     def __init__(cls, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **_: Any) -> None:

@@ -14,7 +14,6 @@ from ava.api.http.fields import (
     BoundedJson,
     BoundedString,
     CheckedString,
-    Instant,
     Plain,
     filtered,
 )
@@ -22,7 +21,6 @@ from ava.api.http.paging import PageQuery, PageRequest, TimeRangeQuery, cursor_f
 from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Entries, Strict
 from ava.domain.events.event import (
-    DEFAULT_SOURCE,
     MAX_ID_CHARS,
     MAX_TEXT_CHARS,
     EventSpec,
@@ -84,18 +82,15 @@ def _at(path: str, reason: str) -> ValidationError:
     return ValidationError({path: [reason]} if path else reason)
 
 
-class EventBody(Strict):
+class EventBody(Strict, of=EventSpec):
     """An event to send."""
 
-    type = EventTypeField(
-        required=True,
-        metadata={"description": "The type of the event, such as `order.paid`. The prefix `ava.` is reserved."},
-    )
-    data = BoundedJson(
-        limit=INPUT_BYTES, what="data", required=True, allow_none=True, metadata={"description": "Any JSON value."}
-    )
+    names = "type data id source subject time"
+    type = EventTypeField(required=True)
+    data = BoundedJson(attribute="data_json", limit=INPUT_BYTES, what="data", required=True, allow_none=True)
     id = BoundedString(
         MAX_ID_CHARS,
+        attribute="source_id",
         load_default=None,
         allow_none=True,
         metadata={
@@ -103,22 +98,10 @@ class EventBody(Strict):
             "hours is a duplicate."
         },
     )
-    source = BoundedString(
-        MAX_TEXT_CHARS,
-        load_default=DEFAULT_SOURCE,
-        metadata={"description": "The sender of the event, a URI reference."},
-    )
-    subject = BoundedString(
-        MAX_TEXT_CHARS,
-        load_default=None,
-        allow_none=True,
-        metadata={"description": "The subject of the event, such as the id of an order."},
-    )
-    time = Instant(load_default=None, allow_none=True, metadata={"description": "When it happened."})
 
     @post_load
     def _spec(self, values: dict[str, Any], **_: Any) -> EventSpec:
-        return EventSpec(source_id=values.pop("id"), data_json=values.pop("data") or "null", **values)
+        return EventSpec(**values | {"data_json": values["data_json"] or "null"})
 
 
 class _BulkEventsBody(Strict):

@@ -43,12 +43,23 @@ def source_of_hook(hook_id: str) -> str:
 class EventSpec:
     """An event as a client sends it."""
 
-    type: str
-    source: str = DEFAULT_SOURCE
+    type: str = field(
+        metadata={"description": "The type of the event, such as `order.paid`. The prefix `ava.` is reserved."}
+    )
+    source: str = field(
+        default=DEFAULT_SOURCE,
+        metadata={"description": "The sender of the event, a URI reference.", "longest": MAX_TEXT_CHARS},
+    )
     #: None: no deduplication.
     source_id: str | None = field(default=None, metadata={"description": "The sender's own id of the event."})
-    subject: str | None = None
-    time: datetime | None = None
+    subject: str | None = field(
+        default=None,
+        metadata={
+            "description": "The subject of the event, such as the id of an order.",
+            "longest": MAX_TEXT_CHARS,
+        },
+    )
+    time: datetime | None = field(default=None, metadata={"description": "When it happened."})
     data_json: str = field(default="null", metadata={"description": "Any JSON value.", "form": {}, "payload": "value"})
     #: The CloudEvents extensions.
     extensions_json: str = field(default="{}", metadata={"payload": "value"})
