@@ -10,14 +10,7 @@ from ava.client.calls import ApiResource, Calls, PausableResource, flag, key_hea
 from ava.client.deliveries import ReceivedDeliveries
 from ava.client.flows import Flow, Listing, Mode, Sender, call, listing
 from ava.client.reading import read
-from ava.client.records import (
-    Hook,
-    HookTest,
-    ReceivedEvent,
-    SentEvent,
-    Subscription,
-    TriedSubscription,
-)
+from ava.client.records import Hook, HookTest, ReceivedEvent, SentEvent, Subscription, TriedSubscription
 from ava.client.sent import segment, sent_time, time_range
 
 _EVENTS, _SUBSCRIPTIONS, _HOOKS = "/v1/ava/events", "/v1/ava/subscriptions", "/v1/ava/hooks"

@@ -140,12 +140,7 @@ class Reports(ApiResource[Mode]):
 
     @call
     def analytics(
-        self,
-        days: int = 30,
-        *,
-        worker_id: str | None = None,
-        group_by: str | None = None,
-        percentiles: bool = False,
+        self, days: int = 30, *, worker_id: str | None = None, group_by: str | None = None, percentiles: bool = False
     ) -> Flow[Analytics]:
         """Return statistics of the jobs that ended in the last `days`. `group_by`: `hour` or `day`, for a series."""
         params = {"days": days, "filter[worker_id]": worker_id, "group_by": group_by}

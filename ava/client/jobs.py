@@ -42,11 +42,7 @@ class Jobs(ApiResource[Mode]):
 
     @call
     def trigger_many(
-        self,
-        entries: Sequence[Mapping[str, Any]],
-        *,
-        idempotency_key: str | None = None,
-        is_replicated: bool = False,
+        self, entries: Sequence[Mapping[str, Any]], *, idempotency_key: str | None = None, is_replicated: bool = False
     ) -> Flow[Sequence[Job]]:
         """Trigger 1 to 1,000 jobs in one transaction; `entry` makes each entry. `is_replicated` is as in `trigger`.
 

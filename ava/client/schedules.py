@@ -117,12 +117,7 @@ class Schedules(PausableResource[Mode, Schedule]):
 
     @call
     def preview(
-        self,
-        cron: str | None = None,
-        timezone: str | None = None,
-        count: int = 10,
-        *,
-        every_seconds: int | None = None,
+        self, cron: str | None = None, timezone: str | None = None, count: int = 10, *, every_seconds: int | None = None
     ) -> Flow[SchedulePreview]:
         """Return a pattern or an interval in words, and its next 1 to 50 firings; saves nothing."""
         interval = {} if every_seconds is None else {"every_seconds": every_seconds}

@@ -17,12 +17,7 @@ class Workers(ApiResource[Mode]):
 
     @listing
     def list(
-        self,
-        *,
-        status: str | None = None,
-        live: bool | None = None,
-        paused: bool | None = None,
-        q: str | None = None,
+        self, *, status: str | None = None, live: bool | None = None, paused: bool | None = None, q: str | None = None
     ) -> Listing[Worker]:
         """Return the matching workers, ordered by id, without their settings. `q`: a part of the name or id."""
         params = {"per_page": 100, "filter[status]": status, "q": q}

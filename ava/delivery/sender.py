@@ -183,10 +183,7 @@ class Sender:
             )
         self._heartbeat_at = now + self._settings.heartbeat_seconds
         if freed:
-            _log.warning(
-                "Webhook sender: freed %d endpoint leases that no living sender knows",
-                freed,
-            )
+            _log.warning("Webhook sender: freed %d endpoint leases that no living sender knows", freed)
 
     def _write_outcomes(self) -> None:
         batch = self._results[:_MAX_WRITTEN]

@@ -222,20 +222,13 @@ class Env(Mapping[str, str]):
         )
 
     def wait_any(
-        self,
-        *children: ChildJob | Handle[Any] | AsyncHandle[Any],
-        timeout: float | None = None,
-        key: str | None = None,
+        self, *children: ChildJob | Handle[Any] | AsyncHandle[Any], timeout: float | None = None, key: str | None = None
     ) -> Any:
         """Wait until a child has ended, with any outcome, and return it."""
         return self._do("wait_any", None, self._calls.wait_for_any(read_children(children), timeout=timeout, key=key))
 
     def wait_event(
-        self,
-        type: str,
-        match: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        key: str | None = None,
+        self, type: str, match: Mapping[str, Any] | None = None, timeout: float | None = None, key: str | None = None
     ) -> Any:
         """Wait for an event. Return the record of the first one since the job's creation that matches.
 

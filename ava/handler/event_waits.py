@@ -32,11 +32,7 @@ class EventStore(Protocol):
 
 class EventWaits:
     def __init__(
-        self,
-        store: EventStore,
-        entries: JournalEntries,
-        taken: Collection[str],
-        write: Callable[..., Steps[None]],
+        self, store: EventStore, entries: JournalEntries, taken: Collection[str], write: Callable[..., Steps[None]]
     ) -> None:
         """`taken`: events that earlier waits of the job have returned. `write` writes an entry."""
         self._store = store
@@ -82,11 +78,7 @@ class EventWaits:
             is_written = False
         if not is_written:
             entry = NewEntry(
-                kind=JournalKind.EVENT,
-                name=name,
-                state=EntryState.WAITS,
-                value_json=wanted.json,
-                until_in_seconds=left,
+                kind=JournalKind.EVENT, name=name, state=EntryState.WAITS, value_json=wanted.json, until_in_seconds=left
             )
             if found is None:
                 self._entries.add_value()

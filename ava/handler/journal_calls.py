@@ -27,13 +27,7 @@ from ava.domain.jobs.waits import (
 )
 from ava.handler.acts import Act, Steps, UnawaitedCalls
 from ava.handler.branches import Branches
-from ava.handler.call_arguments import (
-    check_earlier_names,
-    check_priority,
-    check_seconds,
-    encode_input,
-    read_worker_id,
-)
+from ava.handler.call_arguments import check_earlier_names, check_priority, check_seconds, encode_input, read_worker_id
 from ava.handler.child_calls import ChildCalls, ChildStore, NumberedChildren
 from ava.handler.children import ChildJob, Outputs, json_of
 from ava.handler.entries import JournalEntries
@@ -102,14 +96,7 @@ class Calls:
     # Children ------------------------------------------------------------------------------------------------------
 
     def trigger(
-        self,
-        worker: object,
-        input: Any,
-        *,
-        key: str | None,
-        was: Sequence[str],
-        priority: int | None,
-        detached: bool,
+        self, worker: object, input: Any, *, key: str | None, was: Sequence[str], priority: int | None, detached: bool
     ) -> Steps[ChildJob]:
         """Return the child with the name; create it if there is none."""
         self._enter()

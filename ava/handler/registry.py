@@ -218,10 +218,7 @@ def _wrong_if_concurrent(spec: WorkerSpec, function: Callable[..., Any]) -> list
     cases = (
         (not inspect.iscoroutinefunction(function), "concurrent=True needs an async def"),
         (spec.max_memory_mb is not None, "max_memory_mb needs a separate process per run, not concurrent=True"),
-        (
-            spec.captures_subprocesses,
-            "capture_subprocesses needs a separate process per run, not concurrent=True",
-        ),
+        (spec.captures_subprocesses, "capture_subprocesses needs a separate process per run, not concurrent=True"),
     )
     return [reason for is_wrong, reason in cases if is_wrong]
 

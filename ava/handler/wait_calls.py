@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from ava.domain.approval import ApprovalRequest, Decision
-from ava.domain.jobs.waits import (
-    EntryState,
-    JournalEntry,
-    JournalKind,
-    LoadedJournal,
-    NewEntry,
-    Wait,
-    WaitCondition,
-)
+from ava.domain.jobs.waits import EntryState, JournalEntry, JournalKind, LoadedJournal, NewEntry, Wait, WaitCondition
 from ava.handler.acts import Steps
 from ava.handler.branches import Branches
 from ava.handler.call_arguments import SLEEP_NAME, check_seconds, name_of_wait

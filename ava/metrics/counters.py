@@ -93,24 +93,13 @@ SCHEDULE_LAG_SECONDS = Histogram(
 )
 
 HOOK_DELIVERIES = Counter(
-    "ava_hook_deliveries",
-    "Requests to hooks, by status of the delivery.",
-    ("status",),
-    registry=_registry,
+    "ava_hook_deliveries", "Requests to hooks, by status of the delivery.", ("status",), registry=_registry
 )
 
-EVENTS = Counter(
-    "ava_events",
-    "Events from clients and hooks, by outcome.",
-    ("source", "outcome"),
-    registry=_registry,
-)
+EVENTS = Counter("ava_events", "Events from clients and hooks, by outcome.", ("source", "outcome"), registry=_registry)
 
 WEBHOOK_REQUESTS = Counter(
-    "ava_webhook_attempts",
-    "Requests that deliver an event to a webhook, by result.",
-    ("result",),
-    registry=_registry,
+    "ava_webhook_attempts", "Requests that deliver an event to a webhook, by result.", ("result",), registry=_registry
 )
 WEBHOOK_REQUEST_SECONDS = Histogram(
     "ava_webhook_attempt_seconds",

@@ -261,10 +261,7 @@ def _of_tenants(waits: Sequence[TenantWait]) -> Iterator[Metric]:
         "ava_tenant_waiting_jobs",
         f"Startable jobs without a message in the broker, for the {_MAX_WAITING_TENANTS} longest-waiting tenants.",
         ("tenant",),
-        [
-            *(((wait.tenant_id,), wait.jobs) for wait in named),
-            ((_OTHER_TENANTS,), sum(wait.jobs for wait in others)),
-        ],
+        [*(((wait.tenant_id,), wait.jobs) for wait in named), ((_OTHER_TENANTS,), sum(wait.jobs for wait in others))],
     )
     yield _gauges(
         "ava_tenant_wait_seconds",

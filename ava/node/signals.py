@@ -37,12 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def install_node(
-    app: Celery,
-    settings: Settings,
-    node: Node,
-    part: Part,
-    chosen: Sequence[str],
-    on_ready: Callable[[Any], None],
+    app: Celery, settings: Settings, node: Node, part: Part, chosen: Sequence[str], on_ready: Callable[[Any], None]
 ) -> None:
     """Prepare a Celery application to consume as a node. Nothing connects yet.
 
@@ -79,12 +74,7 @@ def _connect(receivers: Mapping[Any, Callable[..., object]]) -> None:
 
 
 def install(
-    app: Celery,
-    settings: Settings,
-    *,
-    part: Part = Part.ALL,
-    chosen: Sequence[str] = (),
-    node_id: str | None = None,
+    app: Celery, settings: Settings, *, part: Part = Part.ALL, chosen: Sequence[str] = (), node_id: str | None = None
 ) -> None:
     """Prepare a Celery application to run jobs in a pool, if a worker is started from it. Nothing connects yet.
 

@@ -76,13 +76,7 @@ class ApiKeys:
                 raise InvalidFields(f"expires_at: {reason}", {"expires_at": [reason]})
             if spec.worker_ids is not None:
                 _check_workers(connection, caller, spec)
-            created = api_keys.create(
-                connection,
-                spec,
-                caller=caller,
-                token=token,
-                max_keys=API_KEYS.value,
-            )
+            created = api_keys.create(connection, spec, caller=caller, token=token, max_keys=API_KEYS.value)
             if created is None:
                 if caller.key_id is not None:
                     check_key(connection, caller, caller.key_id)

@@ -10,13 +10,7 @@ from datetime import datetime
 from ava.domain import ids
 from ava.domain.access.actor import ActorKind
 from ava.domain.access.caller import Caller, Role
-from ava.domain.approval import (
-    Approval,
-    ApprovalDecision,
-    ApprovalFilter,
-    ApprovalStatus,
-    SentDecision,
-)
+from ava.domain.approval import Approval, ApprovalDecision, ApprovalFilter, ApprovalStatus, SentDecision
 from ava.domain.counts import PageBounds
 from ava.domain.input_schema import InputSchema
 from ava.errors import ApprovalConflict, ApprovalNotFound, DecisionForbidden, InvalidFields, PayloadsHidden

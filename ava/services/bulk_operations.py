@@ -100,11 +100,7 @@ class BulkOperations:
 
 def _count(connection: Connection, caller: Caller, kind: BulkKind, job_filter: JobFilter) -> tuple[int, bool]:
     return batches.count(
-        connection,
-        tenant_id=caller.tenant_id,
-        job_filter=job_filter,
-        among=kind.statuses,
-        max_jobs=MAX_COUNTED_BEFORE,
+        connection, tenant_id=caller.tenant_id, job_filter=job_filter, among=kind.statuses, max_jobs=MAX_COUNTED_BEFORE
     )
 
 

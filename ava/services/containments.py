@@ -25,14 +25,7 @@ from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.wait_reasons import WaitsFor
 from ava.domain.limits.table import ACTIVE_CONTAINMENTS
-from ava.errors import (
-    Contained,
-    ContainmentConflict,
-    ContainmentNotFound,
-    ContainmentsFull,
-    Forbidden,
-    OperatorsOnly,
-)
+from ava.errors import Contained, ContainmentConflict, ContainmentNotFound, ContainmentsFull, Forbidden, OperatorsOnly
 from ava.services import replays
 from ava.services.signing import ContainmentSigner
 from ava.store.access import api_keys

@@ -84,11 +84,7 @@ def _default_since(connection: Connection) -> datetime:
 
 
 def _show(
-    connection: Connection,
-    caller: Caller,
-    error_id: str,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    connection: Connection, caller: Caller, error_id: str, since: datetime | None = None, until: datetime | None = None
 ) -> ErrorGroup:
     since = since or _default_since(connection)
     found = groups.show(connection, tenant_id=caller.tenant_id, error_id=error_id, since=since, until=until)

@@ -11,14 +11,7 @@ from ava.domain.counts import PageBounds
 from ava.domain.delivery import Delivery
 from ava.domain.limits.table import NOTICES
 from ava.domain.notices.messages import make_message_body
-from ava.domain.notices.notice import (
-    TEST,
-    Channel,
-    Notice,
-    NoticeRule,
-    describe_addresses,
-    read_addresses,
-)
+from ava.domain.notices.notice import TEST, Channel, Notice, NoticeRule, describe_addresses, read_addresses
 from ava.domain.outbound import outbound_url
 from ava.domain.outbound.outbound_rules import OutboundRules
 from ava.domain.secrets.sealing import Sealer

@@ -172,12 +172,7 @@ class PulledRuns:
         self, connection: Connection, run: LeasedRun, lines: Sequence[LogLine], progress_json: str | None
     ) -> None:
         if not log_lines.append(
-            connection,
-            run=run.run,
-            claim_id=run.claim_id,
-            lines=lines,
-            progress_json=progress_json,
-            are_apart=True,
+            connection, run=run.run, claim_id=run.claim_id, lines=lines, progress_json=progress_json, are_apart=True
         ):
             raise RunLost
 

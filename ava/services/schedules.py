@@ -20,14 +20,7 @@ from ava.domain.schedules.firing import Firing
 from ava.domain.schedules.schedule import FiringTime, Preview, timezone_data_version
 from ava.domain.schedules.schedule_record import Schedule, ScheduleSpec
 from ava.domain.secrets.redaction import shown_to
-from ava.errors import (
-    InvalidFields,
-    PayloadsHidden,
-    ScheduleDeclared,
-    ScheduleLimitReached,
-    ScheduleNotFound,
-    required,
-)
+from ava.errors import InvalidFields, PayloadsHidden, ScheduleDeclared, ScheduleLimitReached, ScheduleNotFound, required
 from ava.services import replays
 from ava.services.due_firings import DueFirings, FiredBatch
 from ava.services.jobs import Jobs

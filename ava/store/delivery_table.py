@@ -128,11 +128,7 @@ SELECT {self.columns} FROM (
 
     def one(self, tenant_id: str, owner_id: str, delivery_id: str) -> dict[str, object]:
         """Return the parameters of `is_one`."""
-        return {
-            "tenant_id": tenant_id,
-            "owner_id": self._owner_uuid(owner_id),
-            "id": delivery_uuid(delivery_id),
-        }
+        return {"tenant_id": tenant_id, "owner_id": self._owner_uuid(owner_id), "id": delivery_uuid(delivery_id)}
 
     def _owner_uuid(self, owner_id: str) -> str | None:
         return next(filter(None, (ids.to_uuid(prefix, owner_id) for prefix in self._prefixes)), None)

@@ -60,11 +60,7 @@ def print_ready(system: System) -> None:
         return
     who = example.headers(system.secret)
     with Client(
-        system.url,
-        secret=system.secret,
-        tenant=who["x-tenant-id"],
-        user=who["x-user-id"],
-        role="platform-system-admin",
+        system.url, secret=system.secret, tenant=who["x-tenant-id"], user=who["x-user-id"], role="platform-system-admin"
     ) as client:
         _print_paragraph("Dashboard, signed in (once, within 10 minutes):")
         _print_paragraph(client.sessions.create_link())

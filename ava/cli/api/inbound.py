@@ -140,13 +140,7 @@ def create(
 @output_options
 @connected
 def update(
-    client: Client,
-    hook_id: str,
-    *,
-    secret_file: str | None,
-    new_secret: bool,
-    printer: RecordPrinter,
-    **given: Any,
+    client: Client, hook_id: str, *, secret_file: str | None, new_secret: bool, printer: RecordPrinter, **given: Any
 ) -> None:
     """Change a hook, or give it a new secret. Earlier secrets stay valid for a while.
 
@@ -267,11 +261,7 @@ def update_subscription(client: Client, subscription_id: str, printer: RecordPri
 
 
 _events = Resource(
-    name="events",
-    help="Send events, and show received ones.",
-    noun="event",
-    example="evt_01…",
-    columns=_EVENT_COLUMNS,
+    name="events", help="Send events, and show received ones.", noun="event", example="evt_01…", columns=_EVENT_COLUMNS
 )
 _events.add_list(
     "List events, newest first.",

@@ -10,14 +10,7 @@ import click
 
 from ava.cli.options.arguments import ISO_FORM, JOB_ID, PAST_FORM, PAST_TIMESTAMP, TAG, TIMESTAMP, WHERE, WORKER_ID
 from ava.cli.options.connection import connected
-from ava.cli.options.inputs import (
-    INPUT_VALUE,
-    JSON_OBJECT,
-    approval_option,
-    key_options,
-    take_keys,
-    with_values,
-)
+from ava.cli.options.inputs import INPUT_VALUE, JSON_OBJECT, approval_option, key_options, take_keys, with_values
 from ava.cli.options.resources import limit_option, priority_option, with_options
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
@@ -98,11 +91,7 @@ _FILTERS = (
     ),
     click.option("--tag", "tags", type=TAG, multiple=True, help="Only jobs with this tag, KEY=VALUE; repeatable."),
     click.option(
-        "--where",
-        "input",
-        type=WHERE,
-        multiple=True,
-        help="Only jobs with this input value, PATH=VALUE; repeatable.",
+        "--where", "input", type=WHERE, multiple=True, help="Only jobs with this input value, PATH=VALUE; repeatable."
     ),
 )
 

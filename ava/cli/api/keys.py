@@ -29,13 +29,7 @@ _COLUMNS = (
 )
 
 
-_keys = Resource(
-    name="keys",
-    help="Create, list and delete API keys.",
-    noun="key",
-    example="key_01…",
-    columns=_COLUMNS,
-)
+_keys = Resource(name="keys", help="Create, list and delete API keys.", noun="key", example="key_01…", columns=_COLUMNS)
 _keys.add_list("List the keys, newest first.", empty="No keys.")
 _keys.add_delete("Delete keys. Every process refuses them within 2 seconds.")
 keys = _keys.group

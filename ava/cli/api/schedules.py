@@ -118,9 +118,7 @@ _settings = with_options(
 
 
 _every_option = click.option(
-    "--every-seconds",
-    type=click.IntRange(1, 59),
-    help="Interval in place of a pattern and a time zone.",
+    "--every-seconds", type=click.IntRange(1, 59), help="Interval in place of a pattern and a time zone."
 )
 
 

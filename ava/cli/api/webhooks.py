@@ -201,11 +201,7 @@ def deliveries() -> None:
 
 def _calls_about(client: Client, owner_id: str) -> Any:
     """Return the client's calls about the deliveries of a hook, a webhook or a notice. Raises `BadParameter`."""
-    calls = {
-        "hk": client.hooks.deliveries,
-        "wh": client.webhooks.deliveries,
-        "ntc": client.notices.deliveries,
-    }
+    calls = {"hk": client.hooks.deliveries, "wh": client.webhooks.deliveries, "ntc": client.notices.deliveries}
     found = calls.get(owner_id.partition("_")[0])
     if found is None:
         raise click.BadParameter("give the id of a hook (hk_…), a webhook (wh_…) or a notice (ntc_…).")

@@ -38,10 +38,7 @@ _workers = Resource(
     columns=_COLUMNS,
 )
 _platform = click.option(
-    "--platform",
-    "scope",
-    flag_value="platform",
-    help="For all tenants (requires platform-admin or above).",
+    "--platform", "scope", flag_value="platform", help="For all tenants (requires platform-admin or above)."
 )
 
 
@@ -170,10 +167,7 @@ def _secret(pair: str) -> tuple[str, str]:
     if not equals:
         return name, str(click.prompt(name, hide_input=True, err=True))
     if not source.startswith("@"):
-        raise click.BadParameter(
-            "give NAME (the command prompts for its value) or NAME=@FILE.",
-            param_hint="--secret",
-        )
+        raise click.BadParameter("give NAME (the command prompts for its value) or NAME=@FILE.", param_hint="--secret")
     try:
         return name, Path(source[1:]).read_text().strip()
     except OSError as problem:

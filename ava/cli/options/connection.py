@@ -107,9 +107,7 @@ def _complete_profile(_: click.Context, __: click.Parameter, incomplete: str) ->
 
 
 profile_option: Callable[..., Any] = click.option(
-    "--profile",
-    help="The profile of the configuration file to use.  [AVA_PROFILE]",
-    shell_complete=_complete_profile,
+    "--profile", help="The profile of the configuration file to use.  [AVA_PROFILE]", shell_complete=_complete_profile
 )
 
 _OPTIONS = (

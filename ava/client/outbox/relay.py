@@ -10,14 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ava.client.client import Client
-from ava.client.errors import (
-    ApiConflict,
-    ApiForbidden,
-    ApiRateLimited,
-    ApiRefused,
-    ApiUnauthorized,
-    ApiUnavailable,
-)
+from ava.client.errors import ApiConflict, ApiForbidden, ApiRateLimited, ApiRefused, ApiUnauthorized, ApiUnavailable
 from ava.client.outbox.rows import TAG, OutboxRow, OutboxTable
 
 _log = logging.getLogger(__name__)

@@ -36,11 +36,7 @@ class Wakes:
     """
 
     def __init__(
-        self,
-        database: Database,
-        *,
-        schemas: InputSchemas | None = None,
-        awaiting_jobs: AwaitingJobs | None = None,
+        self, database: Database, *, schemas: InputSchemas | None = None, awaiting_jobs: AwaitingJobs | None = None
     ) -> None:
         """`schemas` validates inputs after outputs have replaced their references."""
         self._database = database

@@ -47,10 +47,7 @@ class LogCapture(logging.Handler):
     """Writes the log records of a running handler to the run's job log."""
 
     def __init__(
-        self,
-        job_log: LineSink,
-        is_foreign: Callable[[], bool] = lambda: False,
-        others: Sequence[logging.Handler] = (),
+        self, job_log: LineSink, is_foreign: Callable[[], bool] = lambda: False, others: Sequence[logging.Handler] = ()
     ) -> None:
         """Records of threads where `is_foreign` returns True go to `others` instead."""
         super().__init__()

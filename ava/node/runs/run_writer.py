@@ -92,11 +92,7 @@ class RunWriter:
         """Park a job, because this node lacks its handler."""
         self._persist(
             lambda c: park.park_unclaimed(
-                c,
-                run=run,
-                worker_id=worker_id,
-                lacks_handler=True,
-                dead_after_seconds=dead_after_seconds,
+                c, run=run, worker_id=worker_id, lacks_handler=True, dead_after_seconds=dead_after_seconds
             )
         )
 
@@ -271,10 +267,7 @@ def _released_if_contained(connection: Connection, job: Job, claim_id: str, foun
 
 def _defer_rate(connection: Connection, ended: EndedRun) -> bool:
     return permits.defer_rate(
-        connection,
-        run=ended.outcome.run,
-        claim_id=ended.claim_id,
-        seconds=ended.outcome.delay_seconds or 0,
+        connection, run=ended.outcome.run, claim_id=ended.claim_id, seconds=ended.outcome.delay_seconds or 0
     )
 
 

@@ -325,9 +325,7 @@ def arrange(connection: Connection, new: Sequence[NewJob]) -> list[NewJob]:
             each,
             uuid=uuid,
             position=TreePosition(
-                tree_uuid=tree_uuid,
-                name=each.spec.entry.name,
-                is_awaited=each.spec.entry.name in awaited,
+                tree_uuid=tree_uuid, name=each.spec.entry.name, is_awaited=each.spec.entry.name in awaited
             ),
             after=_after(each.spec.entry, named),
         )

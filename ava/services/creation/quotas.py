@@ -17,12 +17,7 @@ from ava.domain.access.caller import Caller
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import JobSpec
 from ava.domain.limits.graph_limits import WAITING_JOBS
-from ava.domain.limits.table import (
-    MOST_URGENT_PRIORITY,
-    TENANT_QUEUED_JOBS,
-    TENANT_RUNNING_JOBS,
-    TENANT_STORED_BYTES,
-)
+from ava.domain.limits.table import MOST_URGENT_PRIORITY, TENANT_QUEUED_JOBS, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES
 from ava.errors import PriorityTooUrgent, TooMany
 from ava.services.cache import Cache
 from ava.settings import Settings
@@ -225,8 +220,7 @@ class TriggerRules:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         return cls(
-            most_urgent=settings.tenant_most_urgent_priority,
-            tenant_max_running=TENANT_RUNNING_JOBS.of(settings),
+            most_urgent=settings.tenant_most_urgent_priority, tenant_max_running=TENANT_RUNNING_JOBS.of(settings)
         )
 
     def bounded_by_role(self, caller: Caller, wanted: int) -> int:

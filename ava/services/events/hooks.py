@@ -75,13 +75,7 @@ class Hooks:
     """Use cases of hooks."""
 
     def __init__(
-        self,
-        database: Database,
-        sealer: Sealer,
-        jobs: Jobs,
-        *,
-        mark: str,
-        clock: Callable[[], float] = time.monotonic,
+        self, database: Database, sealer: Sealer, jobs: Jobs, *, mark: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`mark` is part of new tokens; `clock` returns monotonic seconds."""
         self._database = database
@@ -264,10 +258,7 @@ class Hooks:
     def _opened(self, hook: Hook, sealed: Sequence[str], now: datetime) -> OpenHook:
         sealer = self._sealer.of_tenant(hook.tenant_id) if sealed else self._sealer
         return OpenHook(
-            hook=hook,
-            secrets=tuple(map(sealer.open, sealed)),
-            database_time=now.timestamp(),
-            read_at=self._clock(),
+            hook=hook, secrets=tuple(map(sealer.open, sealed)), database_time=now.timestamp(), read_at=self._clock()
         )
 
 

@@ -75,11 +75,7 @@ class Subscriptions:
                 sentence = f"The tenant has reached its limit of {max_subscriptions:,} subscriptions; delete one first."
                 raise SubscriptionsFull(SUBSCRIPTIONS.message(sentence))
             created = subscriptions.create(
-                connection,
-                spec,
-                tenant_id=caller.tenant_id,
-                by=caller.actor,
-                is_paused=paused,
+                connection, spec, tenant_id=caller.tenant_id, by=caller.actor, is_paused=paused
             )
             idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created.id])
         return created, False

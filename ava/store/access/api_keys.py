@@ -25,11 +25,7 @@ def _role(name: str) -> Role:
 
 
 _ROWS = RecordRows(
-    ApiKey,
-    "k",
-    columns={"prefix": "k.lookup", "worker_ids": "k.workers"},
-    readers={"role": _role},
-    without=("token",),
+    ApiKey, "k", columns={"prefix": "k.lookup", "worker_ids": "k.workers"}, readers={"role": _role}, without=("token",)
 )
 _COLUMNS, _key = _ROWS.columns, _ROWS.read
 
@@ -61,14 +57,7 @@ RETURNING {_COLUMNS}
 """)
 
 
-def create(
-    connection: Connection,
-    spec: ApiKeySpec,
-    *,
-    caller: Caller,
-    token: Token,
-    max_keys: int,
-) -> ApiKey | None:
+def create(connection: Connection, spec: ApiKeySpec, *, caller: Caller, token: Token, max_keys: int) -> ApiKey | None:
     """Create a key in a transaction. If the caller used an API key, the new key expires with it.
 
     Returns None if the tenant has reached `max_keys`, or if the caller's API key was revoked.

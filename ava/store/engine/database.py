@@ -18,11 +18,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ava.errors import (
-    ConnectionsBusy,
-    DatabaseUnavailable,
-    TooMany,
-)
+from ava.errors import ConnectionsBusy, DatabaseUnavailable, TooMany
 from ava.setting_values import authority
 from ava.store.engine import failures, prepared, session_settings, timeouts
 from ava.store.engine.connection_gate import ConnectionGate

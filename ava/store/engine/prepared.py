@@ -49,12 +49,7 @@ class Prepared:
         self._execute = f"EXECUTE {self._name}" + (f" ({arguments})" if arguments else "")
 
     def run(
-        self,
-        connection: Connection,
-        parameters: Mapping[str, Any],
-        *,
-        before: str = "",
-        after: Prepared | None = None,
+        self, connection: Connection, parameters: Mapping[str, Any], *, before: str = "", after: Prepared | None = None
     ) -> list[tuple[Any, ...]]:
         """Run the statement and return its rows. Raises the driver's errors, which `Database` translates.
 

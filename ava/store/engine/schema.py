@@ -276,11 +276,7 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
         raise StartError(
             "migrations need a database session: set DATABASE_OWNER_URL to PostgreSQL itself, not to the pooler."
         )
-    connect_args: dict[str, object] = {
-        "connect_timeout": 5,
-        "tcp_user_timeout": 10_000,
-        "application_name": "ava db",
-    }
+    connect_args: dict[str, object] = {"connect_timeout": 5, "tcp_user_timeout": 10_000, "application_name": "ava db"}
     if has_session:
         connect_args["options"] = f"-c lock_timeout={_LOCK_TIMEOUT_MS} {session_settings.options(0)}"
     url = settings.database_owner_url if is_owner else settings.database_url
@@ -301,10 +297,7 @@ def _connection(settings: Settings, *, as_owner: bool = True, needs_session: boo
 
 
 def _forbidden(*, is_owner: bool, error: DBAPIError) -> str:
-    name, cure = (
-        "DATABASE_URL",
-        "grant them by `ava db upgrade` with the owner's URL in DATABASE_OWNER_URL",
-    )
+    name, cure = ("DATABASE_URL", "grant them by `ava db upgrade` with the owner's URL in DATABASE_OWNER_URL")
     if is_owner:
         name, cure = "DATABASE_OWNER_URL", "make it the owner of the database, or GRANT it CREATE on the schema"
     return f"{name}: its role lacks the rights for this ({str(error.orig).strip().splitlines()[0]}); {cure}."

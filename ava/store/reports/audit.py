@@ -48,8 +48,7 @@ class AuditRecord:
         },
     )
     changes_json: str | None = field(
-        default=None,
-        metadata={"description": "The changed fields, as `{field: [old, new]}`.", "payload": "changes"},
+        default=None, metadata={"description": "The changed fields, as `{field: [old, new]}`.", "payload": "changes"}
     )
 
 

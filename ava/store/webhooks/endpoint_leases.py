@@ -87,8 +87,7 @@ _OLDEST_EVENT = "FROM webhook_events WHERE fanned_out_at IS NULL ORDER BY n LIMI
 _HAS_DUE_LEASES = "EXISTS (SELECT 1 FROM webhook_lanes WHERE sender_id IS NULL AND due_at <= now())"
 
 _FIND_WORK = Prepared(
-    "find_work",
-    f"SELECT (SELECT extract(epoch FROM now() - created_at)::float8 {_OLDEST_EVENT}), {_HAS_DUE_LEASES}",
+    "find_work", f"SELECT (SELECT extract(epoch FROM now() - created_at)::float8 {_OLDEST_EVENT}), {_HAS_DUE_LEASES}"
 )
 
 
@@ -261,8 +260,7 @@ def due_deliveries(
 
 
 _READ_BODY = Prepared(
-    "read_webhook_body",
-    "SELECT body FROM webhook_events WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid",
+    "read_webhook_body", "SELECT body FROM webhook_events WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid"
 )
 
 

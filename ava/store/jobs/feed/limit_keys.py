@@ -106,10 +106,6 @@ def locked_key_states(
 
     Yields the connection and the states of keys with waiting jobs that a live node can run.
     """
-    parameters = {
-        "keys": list(keys),
-        "dead_after": dead_after_seconds,
-        "max_next": max_next,
-    }
+    parameters = {"keys": list(keys), "dead_after": dead_after_seconds, "max_next": max_next}
     with open_transaction(connections, LOCK, _KEY_STATES, parameters) as (connection, found):
         yield connection, [_ROWS.read(row) for row in found]

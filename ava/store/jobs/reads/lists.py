@@ -68,10 +68,7 @@ def _large_bytes(payloads: Payloads, jobs: int) -> dict[str, object]:
     """Return the sizes above which inputs and outputs are omitted from the first read of this many jobs."""
     # With whole payloads: sizes that certainly fit into a response.
     large = RESPONSE_BYTES.value // max(1, 2 * jobs) if payloads.are_whole else PAYLOAD_BYTES.value
-    return {
-        "large_input": large if payloads.has_input else -1,
-        "large_output": large if payloads.has_output else -1,
-    }
+    return {"large_input": large if payloads.has_input else -1, "large_output": large if payloads.has_output else -1}
 
 
 def _read_large(connection: Connection, light: Sequence[Job]) -> list[Job]:
@@ -191,12 +188,7 @@ def page(
     page of the newest jobs that a search reads; `before_id` must then be None.
     """
     wanted = _Wanted(
-        tenant_id=tenant_id,
-        job_filter=job_filter,
-        limit=limit,
-        before_id=before_id,
-        offset=offset,
-        payloads=payloads,
+        tenant_id=tenant_id, job_filter=job_filter, limit=limit, before_id=before_id, offset=offset, payloads=payloads
     )
     if sort is not None:
         return _sorted_page(connection, wanted, sort)

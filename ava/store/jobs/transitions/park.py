@@ -45,11 +45,7 @@ def _park(connection: Connection, reason: WaitsFor, chosen: Sequence[Any]) -> in
     """Park locked jobs; each row begins with tenant and UUID. Returns their number."""
     if not chosen:
         return 0
-    parameters = {
-        "reason": reason.value,
-        "tenants": [row[0] for row in chosen],
-        "ids": [row[1] for row in chosen],
-    }
+    parameters = {"reason": reason.value, "tenants": [row[0] for row in chosen], "ids": [row[1] for row in chosen]}
     return connection.exec_driver_sql(_PARK, parameters).rowcount
 
 
@@ -148,12 +144,7 @@ FROM chosen WHERE j.tenant_id = chosen.tenant_id AND j.id = chosen.id AND chosen
 
 
 def park_unclaimed(
-    connection: Connection,
-    *,
-    run: RunKey,
-    worker_id: str,
-    lacks_handler: bool = False,
-    dead_after_seconds: float = 0.0,
+    connection: Connection, *, run: RunKey, worker_id: str, lacks_handler: bool = False, dead_after_seconds: float = 0.0
 ) -> bool:
     """Park a job whose message a node received but cannot run: it is contained, its worker is paused, or the node
     lacks the handler.
@@ -235,11 +226,7 @@ _RETURN_PARKED = _returns(
 
 
 def return_parked(
-    connection: Connection,
-    reasons: Collection[WaitsFor],
-    *,
-    limit: int,
-    dead_after_seconds: float = 0.0,
+    connection: Connection, reasons: Collection[WaitsFor], *, limit: int, dead_after_seconds: float = 0.0
 ) -> int:
     """Return jobs that are parked for one of `reasons` if it no longer holds. Returns their number."""
     parameters = {"reasons": [reason.value for reason in reasons], "limit": limit, "dead_after": dead_after_seconds}
