@@ -122,6 +122,7 @@ _LIVE = (
     "True if a live node has its handler and consumes its queue, or its runs were claimed in the last "
     f"{PULL_LIVE_SECONDS} s."
 )
+_MAX_RUNNING = _about("Max number of its running jobs; null: no limit.", minimum=0, maximum=1_000_000)
 _DECLARED = "The value that the handler declares."
 _SCOPE = _about("The owner of the worker: the tenant or the platform.")
 _OWN_CONFIG = _about("The tenant's own configuration.", payload="value")
@@ -131,9 +132,7 @@ _OWN_APPROVAL = _about("The tenant's own approval before the first start of a jo
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerLimits:
-    max_running: int | None = field(
-        default=None, metadata=_about("Max number of its running jobs; null: no limit.", maximum=1_000_000)
-    )
+    max_running: int | None = field(default=None, metadata=_MAX_RUNNING)
     #: A path is such as `input.account.id`.
     max_running_per: str | None = field(
         default=None,
@@ -190,15 +189,19 @@ class PullWorkerSpec:
 
     id: str
     name: str
-    timeout_seconds: float = 300
+    timeout_seconds: float = field(default=300, metadata=_about("Max duration of one run in seconds.", maximum=3600))
     max_retries: int = 0
     #: None: the defaults. Its `max` is `max_retries`.
     retry: Retry | None = None
-    #: None: unlimited.
-    max_running: int | None = None
+    max_running: int | None = field(default=None, metadata=_MAX_RUNNING)
     rate: Rate | None = None
     input_schema_json: str | None = None
-    expires_in_seconds: int | None = None
+    expires_in_seconds: int | None = field(
+        default=None,
+        metadata=_about(
+            "Time in seconds until its unstarted jobs expire; null: never.", minimum=1, maximum=MAX_EXPIRY_SECONDS
+        ),
+    )
     deadline_seconds: int | None = None
 
     @property

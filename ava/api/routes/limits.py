@@ -20,7 +20,7 @@ from ava.api.http.paging import (
 )
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
-from ava.api.schemas.limits import (
+from ava.api.schemas.reports import (
     LimitRecord,
     TenantLimitsBody,
     TenantLimitsRecord,

@@ -14,9 +14,11 @@ from ava.api.http.records import write_deleted
 from ava.api.http.strict import DryRunQuery
 from ava.api.routes.audit import record_change
 from ava.api.routes.resource_calls import ResourceCalls
-from ava.api.schemas.pull_workers import WorkerBody, WorkerDeletedRecord, WorkerDeleteQuery
 from ava.api.schemas.workers import (
+    WorkerBody,
     WorkerChangeBody,
+    WorkerDeletedRecord,
+    WorkerDeleteQuery,
     WorkerListQuery,
     WorkerPauseBody,
     WorkerRecord,

@@ -1,4 +1,4 @@
-"""Reports and the audit trail: schemas of requests and responses."""
+"""Reports, limits and the audit trail: schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -8,18 +8,31 @@ from typing import Any
 
 from marshmallow import Schema, fields, post_load
 
-from ava.api.http.fields import DISPLAYED, STORABLE, BoundedString, Choice, ClientId, QueryFlag, WholeNumber, filtered
+from ava.api.http.fields import (
+    DISPLAYED,
+    STORABLE,
+    BoundedString,
+    Choice,
+    ClientId,
+    PositiveNumber,
+    QueryFlag,
+    WholeNumber,
+    filtered,
+)
 from ava.api.http.paging import PageRequest, TimeRangeQuery, cursor_field, per_page_field, take_page
 from ava.api.http.records import RecordSchema, compile_schema, write_json
 from ava.api.http.strict import Strict
 from ava.domain import ids
 from ava.domain.analytics import MAX_DAYS, Analytics, Ended, EndedCounts, GroupBy, SeriesPoint
+from ava.domain.limits.limit import TenantRules
 from ava.domain.series import DEFAULT_RANGE_SECONDS, MAX_RANGE_SECONDS, MIN_RANGE_SECONDS, Series
-from ava.domain.worker import Scope
+from ava.domain.worker import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, Scope
+from ava.services.limits import LimitUse
 from ava.store.reports.audit import AuditEntry, AuditFilter
 from ava.store.reports.overview import Overview
 from ava.store.reports.promotions import Promotion
 from ava.store.reports.tenant_loads import TenantLoad
+from ava.store.reports.tenant_usage import WorkerLimitUse
 
 _DEFAULT_DAYS = 30
 _Name = partial(BoundedString, 100, characters=DISPLAYED)
@@ -98,6 +111,16 @@ class AuditListQuery(TimeRangeQuery):
     def _request(self, values: dict[str, Any], **_: Any) -> AuditListRequest:
         page = take_page(values)
         return AuditListRequest(**page, audit_filter=AuditFilter(**values))
+
+
+class TenantLimitsBody(Strict, of=TenantRules):
+    """Limits of a tenant; a missing or null field uses the installation's default."""
+
+    names = "max_running weight most_urgent_priority retention_days"
+    # Handlers import these bounds, and no settings, which the declaration of limits reads.
+    retention_days = PositiveNumber(
+        minimum=MIN_RETENTION_DAYS, maximum=MAX_RETENTION_DAYS, load_default=None, allow_none=True
+    )
 
 
 # Out -----------------------------------------------------------------------------------------------------------------
@@ -185,3 +208,28 @@ class AuditEntryRecord(RecordSchema, of=AuditEntry):
 
 
 write_audit_entry = compile_schema(AuditEntryRecord())
+
+
+class LimitRecord(RecordSchema, of=LimitUse):
+    """A limit of this installation, and the tenant's use of it."""
+
+    names = "name value unit used used_is_exact setting status meaning"
+
+
+write_limit = compile_schema(LimitRecord())
+
+
+class WorkerLimitRecord(RecordSchema, of=WorkerLimitUse):
+    """A worker with a limit, and the tenant's use of it."""
+
+
+write_worker_limit = compile_schema(WorkerLimitRecord())
+
+
+class TenantLimitsRecord(RecordSchema, of=TenantRules):
+    """The limits that operators have set for a tenant; null: the installation's default."""
+
+    names = "tenant_id max_running weight most_urgent_priority retention_days updated_by updated_at"
+
+
+write_tenant_limits = compile_schema(TenantLimitsRecord())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, ClassVar
 
-from marshmallow import ValidationError, post_load
+from marshmallow import ValidationError, fields, post_load
 
 from ava.api.http import paging
 from ava.api.http.fields import (
     STORABLE,
     BoundedString,
+    CheckedString,
     Choice,
     JsonString,
     PositiveNumber,
@@ -19,15 +22,18 @@ from ava.api.http.fields import (
     filtered,
 )
 from ava.api.http.paging import PageQuery, PageRequest, cursor_field, take_page
-from ava.api.http.records import RecordSchema, compile_schema
+from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.approvals import rule_field
 from ava.api.schemas.pause_fields import PauseBody, paused_filter
-from ava.api.schemas.pull_workers import WorkerBody
-from ava.api.schemas.setting_fields import NamedStrings
+from ava.api.schemas.setting_fields import NamedStrings, RateString
+from ava.api.schemas.trigger_fields import RetryDelaysBody
+from ava.domain.input_schema import check_schema
 from ava.domain.limits.graph_limits import DEADLINE_SECONDS
 from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
-from ava.domain.worker import Scope, Worker, WorkerSettings, WorkerStatus
+from ava.domain.schema_costs import TENANTS
+from ava.domain.strings import storable
+from ava.domain.worker import PULL_RUNTIME, PullWorkerSpec, Scope, Worker, WorkerSettings, WorkerStatus
 from ava.services.workers import WorkerChange
 from ava.store.fleet.workers import WorkerFilter
 
@@ -35,6 +41,7 @@ from ava.store.fleet.workers import WorkerFilter
 _SHORTEST_SECRET = 4
 #: Of a pull worker.
 _DEFINITION = ("name", "input_schema_json", "expires_in_seconds", "deadline_seconds")
+_SLUG = re.compile(r"[a-z][a-z0-9_]{0,58}")
 _SETTINGS = ("status", "timeout_seconds", "max_retries", "retry", "max_running", "rate", "approval_json")
 
 
@@ -92,6 +99,93 @@ class WorkerResumeBody(Strict):
     """The side that resumes a worker: its tenant or the platform."""
 
     scope = _scope()
+
+
+class _Runtime(StrEnum):
+    """The runtimes of workers that clients can create."""
+
+    PULL = PULL_RUNTIME
+
+
+class JsonSchema(JsonString):
+    """A JSON Schema."""
+
+    def read(self, value: Any) -> str:
+        if not isinstance(value, dict):
+            raise ValidationError("It must be a JSON Schema, an object.")
+        try:
+            return check_schema(value, TENANTS)
+        except ValueError as error:
+            raise ValidationError(f"It is not a usable JSON Schema: {storable(str(error), 300)}.") from None
+
+
+class WorkerBody(Strict, of=PullWorkerSpec):
+    """A pull worker to create."""
+
+    names = (
+        "slug runtime name timeout_seconds retry input_schema max_running rate expires_in_seconds deadline_seconds "
+        "scope"
+    )
+    slug = CheckedString(
+        _SLUG.fullmatch,
+        "It must match [a-z][a-z0-9_]{0,58}, such as resize.",
+        required=True,
+        metadata={"description": "The id is `wkr_` followed by the slug.", "pattern": _SLUG.pattern},
+    )
+    runtime = Choice(_Runtime, required=True, metadata={"description": "`pull`: its runs are claimed over HTTP."})
+    name = BoundedString(
+        200,
+        characters=STORABLE,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "A display name. Default: the slug."},
+    )
+    retry = fields.Nested(RetryDelaysBody(), load_default=None, allow_none=True)
+    input_schema = JsonSchema(
+        attribute="input_schema_json",
+        load_default=None,
+        allow_none=True,
+        metadata={"type": "object", "description": "JSON Schema 2020-12 of the input; null: any object is accepted."},
+    )
+    rate = RateString(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Max starts per period, such as `100/minute`."},
+    )
+    deadline_seconds = WholeNumber(
+        minimum=1,
+        maximum=DEADLINE_SECONDS.value,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Time in seconds until its unfinished jobs fail; null: never."},
+    )
+    scope = Choice(
+        Scope,
+        load_default=Scope.TENANT,
+        metadata={"description": "`platform`: a worker for every tenant; needs platform-admin or above."},
+    )
+
+    @post_load
+    def _spec(self, values: dict[str, Any], **_: Any) -> tuple[PullWorkerSpec, bool]:
+        slug, name, scope = (values.pop(each) for each in ("slug", "name", "scope"))
+        max_retries = 0 if values["retry"] is None else values["retry"].max
+        del values["runtime"]
+        spec = PullWorkerSpec(id=f"wkr_{slug}", name=name or slug, max_retries=max_retries, **values)
+        return spec, scope is Scope.PLATFORM
+
+
+class WorkerDeleteQuery(Strict):
+    """The parameters of the deletion of a worker."""
+
+    scope = Choice(
+        Scope,
+        load_default=Scope.TENANT,
+        metadata={"description": "`platform`: a worker of the platform; needs platform-admin or above."},
+    )
+
+    @post_load
+    def _scope(self, values: dict[str, Any], **_: Any) -> bool:
+        return values["scope"] is Scope.PLATFORM
 
 
 class WorkerChangeBody(Changes, of=WorkerBody, without="slug runtime"):
@@ -216,5 +310,6 @@ class WorkerWithSettingsRecord(WorkerRecord, of=Worker):
     )
 
 
+WorkerDeletedRecord = deleted_record("WorkerDeletedRecord", "wkr")
 write_worker = compile_schema(WorkerRecord())
 write_worker_with_settings = compile_schema(WorkerWithSettingsRecord(), platform=_write_settings.whole)
