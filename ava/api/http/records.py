@@ -34,6 +34,9 @@ from ava.api.http.fields import (
     WholeNumber,
 )
 from ava.domain.access.actor import Actor
+from ava.domain.jobs import retry
+from ava.domain.jobs.retry import Retry
+from ava.domain.limits.rates import Rate
 from ava.domain.record import format_time
 
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
@@ -42,6 +45,8 @@ _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 _PREFIXES = {"worker_id": ("wkr",), "tenant_id": ("ten",), "created_by": ("usr", "key"), "updated_by": ("usr", "key")}
 #: Schema field constructors by the type of a dataclass's field. Each `RecordSchema` adds its dataclass.
 KINDS: dict[Any, Callable[..., fields.Field[Any]]] = {
+    Rate: lambda metadata, **about: String(metadata={"write": lambda rate: f'"{rate}"'} | metadata, **about),
+    Retry: lambda metadata, **about: JsonString(metadata={"type": "object", "write": retry.write} | metadata, **about),
     str: String,
     bool: Flag,
     float: lambda **about: PositiveNumber(**about) if "maximum" in about else Number(**about),

@@ -8,7 +8,6 @@ from typing import Any
 from marshmallow import ValidationError
 
 from ava.api.http.fields import Plain, String
-from ava.api.http.records import KINDS
 from ava.domain.limits import rates
 from ava.domain.limits.limit import Limit
 from ava.domain.strings import storable
@@ -29,14 +28,6 @@ class RateString(String):
             raise ValidationError(
                 "It must be a rate such as 100/minute, or with /second, /hour, /day, /10 seconds."
             ) from None
-
-
-def _rate_field(*, metadata: dict[str, Any], **options: Any) -> String:
-    """Return the field `rate` of a record."""
-    return String(metadata={"write": lambda rate: f'"{rate}"'} | metadata, **options)
-
-
-KINDS[rates.Rate] = _rate_field
 
 
 class NamedStrings(Plain):

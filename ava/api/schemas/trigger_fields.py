@@ -14,10 +14,8 @@ from ava.api.http.fields import (
     Choice,
     Instant,
     JsonObject,
-    JsonString,
     WholeNumber,
 )
-from ava.api.http.records import KINDS
 from ava.api.http.strict import Strict
 from ava.domain.jobs import priority, retry
 from ava.domain.jobs.graphs import RetryFrom
@@ -175,14 +173,6 @@ class RetryDelaysBody(Strict):
 
 def write_retry(given: Retry | None) -> str:
     return retry.write(given) or "null"
-
-
-def _retry_field(*, metadata: dict[str, Any], **options: Any) -> JsonString:
-    """Return the field `retry` of a record."""
-    return JsonString(metadata={"type": "object", "write": write_retry} | metadata, **options)
-
-
-KINDS[Retry] = _retry_field
 
 
 class RetryBody(Strict):
