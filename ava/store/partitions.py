@@ -138,6 +138,6 @@ def delete_rows(
     rows = rows_to_delete(connection, table, oldest=oldest, retention_days=retention_days)
     count = 0
     for name in rows.tables:
-        parameters = {"before": str(rows.before), "limit": limit - count}
-        count += connection.exec_driver_sql(statements[name], parameters).rowcount
+        statement = statements[name]
+        count += connection.exec_driver_sql(statement, {"before": str(rows.before), "limit": limit - count}).rowcount
     return count

@@ -16,8 +16,8 @@ from ava.store.engine.statement import Statement
 
 _KEYWORDS = ("DO", "DELETE", "INSERT", "SELECT", "UPDATE", "WITH")
 _STORE = Path(ava.store.__file__).parent
-#: They send no statement of a table: the ends of a transaction, what a `Prepared` holds, and LISTEN.
-_OTHERS = ("transactions", "prepared", "notices")
+#: They send no statement of a table: the ends of a transaction, LISTEN, and what a `Prepared` or a `Deletion` holds.
+_OTHERS = ("transactions", "prepared", "statement", "notices")
 _MODULES = [path for path in _STORE.rglob("*.py") if "migrations" not in path.parts and path.stem not in _OTHERS]
 
 
