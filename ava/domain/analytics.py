@@ -1,4 +1,4 @@
-"""Analytics: totals of a tenant's ended jobs over days."""
+"""Statistics of a tenant: totals of its ended jobs over days, and the overview of its jobs now."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
+
+from ava.domain.jobs import priority
+from ava.domain.record import about
 
 #: The longest period, and the retention of counts.
 MAX_DAYS = 90
@@ -28,16 +31,16 @@ class EndedCounts:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
-    expired: int = field(default=0, metadata={"description": "The cancelled jobs that expired before they started."})
+    expired: int = field(default=0, metadata=about("The cancelled jobs that expired before they started."))
     ran: int = 0
     ran_ms: int = 0
     cpu_ms: int = field(
         default=0,
-        metadata={"description": "Total CPU time of the jobs that ran, in milliseconds, as far as it is known."},
+        metadata=about("Total CPU time of the jobs that ran, in milliseconds, as far as it is known."),
     )
     wait_ms: int = field(
         default=0,
-        metadata={"description": "Total time that the jobs waited before they started, in milliseconds."},
+        metadata=about("Total time that the jobs waited before they started, in milliseconds."),
     )
 
     @property
@@ -114,7 +117,7 @@ class Analytics:
     """Statistics of the jobs that ended in a period."""
 
     period_days: int = field(metadata={"minimum": 1, "maximum": MAX_DAYS})
-    since: datetime = field(metadata={"description": "Midnight UTC."})
+    since: datetime = field(metadata=about("Midnight UTC."))
     jobs: Ended
     by_worker: Mapping[str, EndedCounts]
     #: None if not requested; so are `percentiles`.
@@ -150,3 +153,79 @@ def percentiles(buckets: Mapping[int, int]) -> Percentiles:
         while len(found) < len(ranks) and seen >= ranks[len(found)]:
             found.append(bucket_ms(bucket))
     return Percentiles(p50_ms=found[0], p95_ms=found[1], p99_ms=found[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    """How many jobs of one priority are queued."""
+
+    priority: int = field(metadata={"minimum": priority.FIRST, "maximum": priority.LAST})
+    queued: int
+    scheduled: int = field(metadata=about("The queued jobs of this priority with a `scheduled_at` in the future."))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A failed job."""
+
+    id: str = field(metadata={"prefix": "job"})
+    worker_id: str
+    error: str | None = field(metadata={"payload": "error"})
+    completed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Minute:
+    """How many jobs ended in one minute."""
+
+    minute: datetime
+    completed: int
+    failed: int
+    cancelled: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Percentiles of the newest jobs of the last hour, in milliseconds; None if there are no jobs."""
+
+    sampled: int = field(metadata=about("The number of sampled jobs."))
+    start_p50_ms: float | None = field(
+        metadata=about("The time from when a job is due to its handler's start, over the last 5 minutes.")
+    )
+    start_p95_ms: float | None
+    run_p50_ms: float | None = field(metadata=about("The time from the handler's start to its end."))
+    run_p95_ms: float | None
+
+
+_SCHEDULED = {
+    "description": "Queued jobs with a `scheduled_at` in the future. Pending retries and jobs deferred by their "
+    "handler are not counted."
+}
+
+
+_BACKLOG = {"description": "The waiting time of the oldest due job."}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """A tenant's jobs at one time of the database's clock."""
+
+    queued: int
+    queued_is_exact: bool = field(metadata=about("False if `queued` is a lower bound."))
+    scheduled: int = field(metadata=_SCHEDULED)
+    running: int
+    by_priority: list[Depth]
+    #: When the oldest startable job became due; None if there is none.
+    oldest_due_at: datetime | None
+    latency: Latency
+    minutes: list[Minute] = field(metadata=about("The last 60 minutes, oldest first."))
+    counted_until: datetime = field(metadata=about("The time until which ended jobs are counted in `minutes`."))
+    failures: list[Failure] = field(metadata=about("The 5 most recent failures, newest first."))
+    sampled_at: datetime
+
+    @property
+    def backlog_age_seconds(self) -> Annotated[float | None, _BACKLOG]:
+        """Return how long the oldest startable job has waited, in seconds."""
+        if self.oldest_due_at is None:
+            return None
+        return max(0.0, round((self.sampled_at - self.oldest_due_at).total_seconds(), 3))

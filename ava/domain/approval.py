@@ -16,7 +16,7 @@ from ava.domain import ids
 from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Role
 from ava.domain.input_schema import check_schema
-from ava.domain.record import as_record
+from ava.domain.record import about, as_record
 from ava.domain.strings import one_line, printable
 
 MAX_TITLE_CHARS = 200
@@ -124,7 +124,7 @@ class ApprovalRequest:
         return self.remind_seconds
 
     def masked(self, mask: Any) -> ApprovalRequest:
-        """Return the request with the secrets of its run replaced; the hash stays that of the unmasked content."""
+        """Return the request with the secrets of its run masked; the hash is computed from the unmasked content."""
         return replace(self, title=mask.string(self.title), payload_json=mask.json_string(self.payload_json))
 
 
@@ -198,7 +198,7 @@ def _seconds(field_name: str, seconds: object) -> float:
 class ApprovalDecision:
     """The decision of one person."""
 
-    by: Actor = field(metadata={"description": "Who decided."})
+    by: Actor = field(metadata=about("Who decided."))
     approved: bool
     comment: str | None = field(default=None, metadata={"payload": "string"})
     data_json: str | None = field(
@@ -249,22 +249,20 @@ class Approval:
     job_id: str = field(metadata={"prefix": "job"})
     worker_id: str
     #: Its name in the job's journal; None: the job waits before its first start.
-    name: str | None = field(metadata={"description": "Its name in the job's journal; null: before the first start."})
+    name: str | None = field(metadata=about("Its name in the job's journal; null: before the first start."))
     title: str = field(metadata={"payload": "string"})
     payload_json: str = field(
         metadata=_HIDDEN | {"description": "The content to decide about, any JSON value.", "form": {}}
     )
     payload_hash: str = field(
-        metadata={
-            "description": "`sha256:` and the SHA-256 in hex of `{title, payload, schema}` in the form of RFC 8785, "
+        metadata=about(
+            "`sha256:` and the SHA-256 in hex of `{title, payload, schema}` in the form of RFC 8785, "
             "before secrets were masked. A decision names it."
-        }
+        )
     )
     schema_json: str | None = field(metadata=_HIDDEN)
     roles: Sequence[str]
-    users: Sequence[str] | None = field(
-        metadata={"description": "If given, only these users may decide, whatever their role."}
-    )
+    users: Sequence[str] | None = field(metadata=about("If given, only these users may decide, whatever their role."))
     not_by: bool
     count: int
     on_timeout: OnTimeout
@@ -358,7 +356,7 @@ class Decision:
     comment: str | None = None
     #: The deciders: `{"id", "kind", "via", "label"}`.
     by: Sequence[Mapping[str, Any]] = ()
-    #: None if nobody decided in time.
+    #: None without a decision in time.
     at: datetime | None = None
 
 

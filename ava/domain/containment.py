@@ -107,11 +107,11 @@ class ContainedRun:
 
     job_id: str = field(metadata={"prefix": "job"})
     node: str | None = field(
-        metadata={"description": "The node, or the name that a program gave itself when it claimed the run."}
+        metadata=about("The node, or the name that a program gave itself when it claimed the run.")
     )
     since: datetime
     lease_ends_at: datetime | None = field(
-        metadata={"description": "When the run is lost unless its node or its program sends another heartbeat."}
+        metadata=about("When the run is lost unless its node or its program sends another heartbeat.")
     )
 
 
@@ -128,25 +128,25 @@ class Containment:
         metadata={"description": "Who created it; null for the roles of a tenant if an operator did.", "nullable": True}
     )
     created_at: datetime
-    ends_at: datetime | None = field(metadata={"description": "When it ends by itself; null: when it is lifted."})
+    ends_at: datetime | None = field(metadata=about("When it ends by itself; null: when it is lifted."))
     claims_ended_at: datetime | None
     swept_at: datetime | None
     effective_at: datetime | None = field(
-        metadata={"description": "From this time on no handler of the scope is entered; null: not yet reached."}
+        metadata=about("From this time on no handler of the scope is entered; null: not yet reached.")
     )
     complete_at: datetime | None = field(
-        metadata={"description": "From this time on no run of the scope can write; null: not yet reached."}
+        metadata=about("From this time on no run of the scope can write; null: not yet reached.")
     )
-    held_count: int = field(metadata={"description": "Jobs that it holds now, or held when it was lifted."})
-    stopped_count: int = field(metadata={"description": "Running jobs that it has asked to stop."})
+    held_count: int = field(metadata=about("Jobs that it holds now, or held when it was lifted."))
+    stopped_count: int = field(metadata=about("Running jobs that it has asked to stop."))
     lifted_at: datetime | None
     lifted_by: Actor | None = field(
-        metadata={"description": "Who lifted it; null before, and for the roles of a tenant if an operator did."}
+        metadata=about("Who lifted it; null before, and for the roles of a tenant if an operator did.")
     )
     running: Sequence[ContainedRun] = field(
-        default=(), metadata={"description": "Up to 100 running jobs of the scope, until it is complete."}
+        default=(), metadata=about("Up to 100 running jobs of the scope, until it is complete.")
     )
-    running_count: int = field(default=0, metadata={"description": "The number of running jobs of the scope."})
+    running_count: int = field(default=0, metadata=about("The number of running jobs of the scope."))
 
     @property
     def scope_json(self) -> Annotated[str, _SCOPE]:
@@ -178,8 +178,8 @@ def _shown(by: Actor) -> dict[str, Any] | None:
 class ContainmentProofs:
     """The signed records of a containment, as compact JWS."""
 
-    complete: str | None = field(metadata={"description": "Of the time when it became complete; null: it did not."})
-    lifted: str | None = field(metadata={"description": "Of the time when it was lifted or ended; null: it is active."})
+    complete: str | None = field(metadata=about("Of the time when it became complete; null: it did not."))
+    lifted: str | None = field(metadata=about("Of the time when it was lifted or ended; null: it is active."))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,9 +196,9 @@ class RehearsedWorker:
 class Rehearsal:
     """The jobs that a containment would hold and stop, by tenant and worker."""
 
-    held_count: int = field(metadata={"description": "Jobs to hold."})
-    running_count: int = field(metadata={"description": "Running jobs to stop."})
-    by_worker: Sequence[RehearsedWorker] = field(metadata={"description": "The same by tenant and worker."})
+    held_count: int = field(metadata=about("Jobs to hold."))
+    running_count: int = field(metadata=about("Running jobs to stop."))
+    by_worker: Sequence[RehearsedWorker] = field(metadata=about("The same by tenant and worker."))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from ava.domain.record import as_record
+from ava.domain.record import about, as_record
 
 #: Innermost frames that count; more are mostly a recursion.
 MAX_FRAMES = 20
@@ -25,7 +25,7 @@ UNGROUPED = "Other"
 _MAX_CHARACTERS = 1_000
 _ANY = "*"
 
-# The order matters: each pattern sees what the previous ones left.
+# The order matters: each pattern sees the result of the previous patterns.
 _LEFT_OUT = tuple(
     re.compile(pattern)
     for pattern in (
@@ -103,7 +103,7 @@ class ErrorStatus(StrEnum):
 class ErrorDay:
     """The number of a group's jobs that failed on one day (UTC)."""
 
-    day: datetime = field(metadata={"description": "Midnight UTC."})
+    day: datetime = field(metadata=about("Midnight UTC."))
     jobs: int = field(metadata={"minimum": 1})
 
 
@@ -113,21 +113,17 @@ class ErrorGroup:
 
     id: str = field(metadata={"prefix": "err"})
     worker_id: str
-    kind: str = field(
-        metadata={"description": "The type of the exception, such as ValueError; also Timeout and WorkerLost."}
-    )
+    kind: str = field(metadata=about("The type of the exception, such as ValueError; also Timeout and WorkerLost."))
     message: str = field(
         metadata={"description": "The message, with `*` in place of numbers, ids and addresses.", "payload": "string"}
     )
-    count: int = field(metadata={"description": "The number of jobs that failed in the time range."})
+    count: int = field(metadata=about("The number of jobs that failed in the time range."))
     first_seen_at: datetime
     last_seen_at: datetime
     status: ErrorStatus
     sample_job_id: str = field(metadata={"prefix": "job", "description": "The most recent job of the group."})
     #: Oldest first.
-    daily: Sequence[ErrorDay] = field(
-        default=(), metadata={"description": "The days of the time range on which jobs failed."}
-    )
+    daily: Sequence[ErrorDay] = field(default=(), metadata=about("The days of the time range on which jobs failed."))
 
 
 def make_error_record(group: ErrorGroup) -> dict[str, Any]:
@@ -147,7 +143,7 @@ class FailedJob:
     #: The first characters of its error.
     error: str
     completed_at: datetime
-    #: What the rules of notices may name.
+    #: The events that rules of notices may name.
     queue: str
     tags: Mapping[str, str]
 

@@ -6,22 +6,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ava.domain.access.actor import Actor
-from ava.domain.record import format_time
+from ava.domain.record import about, format_time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pause:
     """Who paused something, when and why."""
 
-    by: Actor | None = field(
-        metadata={"description": "Who paused it; null for the roles of a tenant if an operator did."}
-    )
+    by: Actor | None = field(metadata=about("Who paused it; null for the roles of a tenant if an operator did."))
     at: datetime
     reason: str | None
 
     @property
     def sentence(self) -> str:
-        """Return the pause in one line: by whom, since when, and why."""
+        """Return the pause in one line: its author, start and reason."""
         why = "" if self.reason is None else f": {' '.join(self.reason.split())}"
         who = "the platform" if self.by is None else self.by.words
         return f"paused by {who} since {format_time(self.at)}{why}"

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from ava.domain.jobs import priority
+from ava.domain.record import about
 
 #: Retention of points by minute and by hour; the second is the longest range.
 MINUTES_KEPT = timedelta(days=2)
@@ -40,19 +41,17 @@ class MarkType(StrEnum):
 class Mark:
     """A deploy or a pause."""
 
-    type: MarkType = field(metadata={"description": "`deploy`: a node started with another `AVA_CODE_VERSION`."})
-    name: str = field(metadata={"description": "The code version, the worker's id, or the queue."})
+    type: MarkType = field(metadata=about("`deploy`: a node started with another `AVA_CODE_VERSION`."))
+    name: str = field(metadata=about("The code version, the worker's id, or the queue."))
     starts_at: datetime
-    ends_at: datetime | None = field(
-        metadata={"description": "The end of a pause, within a minute; null while it continues."}
-    )
+    ends_at: datetime | None = field(metadata=about("The end of a pause, within a minute; null while it continues."))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
     """The points of a response: `count` steps from `since`, which is a multiple of the step."""
 
-    since: datetime = field(metadata={"description": "The start of the first step: a multiple of the step in UTC."})
+    since: datetime = field(metadata=about("The start of the first step: a multiple of the step in UTC."))
     step_seconds: int = field(metadata={"minimum": _STEPS[0], "maximum": _STEPS[-1]})
     count: int = field(metadata={"internal": True})
     #: Whether rows by hour are read, because the first point is older than `MINUTES_KEPT`.
@@ -88,18 +87,18 @@ def grid(since: datetime, until: datetime, now: datetime) -> Grid:
 class EndedSeries:
     """The number of jobs that ended in each step; null: not counted yet."""
 
-    completed: Values = field(metadata={"description": "Completed jobs."})
-    failed: Values = field(metadata={"description": "Failed jobs."})
-    cancelled: Values = field(metadata={"description": "Cancelled jobs."})
+    completed: Values = field(metadata=about("Completed jobs."))
+    failed: Values = field(metadata=about("Failed jobs."))
+    cancelled: Values = field(metadata=about("Cancelled jobs."))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TimeSeries:
     """Percentiles in milliseconds, one value per point; null: no job. Interpolated within the buckets of metrics."""
 
-    p50_ms: Values = field(metadata={"description": "Half of the jobs took at most this."})
-    p95_ms: Values = field(metadata={"description": "95 % took at most this."})
-    p99_ms: Values = field(metadata={"description": "99 % took at most this."})
+    p50_ms: Values = field(metadata=about("Half of the jobs took at most this."))
+    p95_ms: Values = field(metadata=about("95 % took at most this."))
+    p99_ms: Values = field(metadata=about("99 % took at most this."))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +107,7 @@ class Backlog:
 
     queue: str | None
     priority: int | None = field(metadata={"minimum": priority.FIRST, "maximum": priority.LAST})
-    jobs: Values = field(metadata={"description": "The highest sample of each step; null: no sample."})
+    jobs: Values = field(metadata=about("The highest sample of each step; null: no sample."))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +115,7 @@ class FailureKind:
     """The failed jobs with one kind of error; null: with all further kinds together."""
 
     kind: str | None
-    jobs: Values = field(metadata={"description": "Failed jobs."})
+    jobs: Values = field(metadata=about("Failed jobs."))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,24 +123,24 @@ class Series:
     """All series of a tenant, worker or queue at the same points."""
 
     grid: Grid = field(metadata={"flat": True})
-    counted_until: datetime = field(metadata={"description": "The time until which ended jobs are counted."})
+    counted_until: datetime = field(metadata=about("The time until which ended jobs are counted."))
     ended: EndedSeries
-    start: TimeSeries = field(metadata={"description": "From a job's due time to its start, on its first attempt."})
-    run: TimeSeries = field(metadata={"description": "From a handler's start to its end."})
+    start: TimeSeries = field(metadata=about("From a job's due time to its start, on its first attempt."))
+    run: TimeSeries = field(metadata=about("From a handler's start to its end."))
     running: Values = field(
-        metadata={"description": "Running jobs: the highest sample of each step, one per minute; null: no sample."}
+        metadata=about("Running jobs: the highest sample of each step, one per minute; null: no sample.")
     )
     max_running: Values = field(
-        metadata={
-            "description": "The concurrency limit of the worker or tenant; of all tenants together, the processes of "
+        metadata=about(
+            "The concurrency limit of the worker or tenant; of all tenants together, the processes of "
             "live nodes. Null: no limit, or nothing was running."
-        }
+        )
     )
     backlog: list[Backlog] = field(
-        metadata={"description": "The largest first. Of a queue and priority about 20,000 jobs are counted."}
+        metadata=about("The largest first. Of a queue and priority about 20,000 jobs are counted.")
     )
-    failures: list[FailureKind] = field(metadata={"description": "The most frequent first."})
-    marks: list[Mark] = field(metadata={"description": "Oldest first."})
+    failures: list[FailureKind] = field(metadata=about("The most frequent first."))
+    marks: list[Mark] = field(metadata=about("Oldest first."))
 
 
 def percentiles(jobs: Sequence[int], bounds: Sequence[float]) -> list[float | None]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.access.actor import ActorKind
+from ava.domain.access.actor import ActorKind, AuditRecord
 from ava.domain.access.caller import Caller, Role
 from ava.domain.approval import Approval, ApprovalDecision, ApprovalFilter, ApprovalStatus, SentDecision
 from ava.domain.counts import PageBounds
@@ -20,7 +20,6 @@ from ava.store.jobs import approvals
 from ava.store.jobs import approvals as reads
 from ava.store.jobs.approvals import Decider
 from ava.store.reports import audit
-from ava.store.reports.audit import AuditRecord
 
 
 class Approvals:
@@ -116,7 +115,7 @@ def _check_state(approval: Approval, sent: SentDecision, now: datetime, person: 
     if approval.expires_at <= now:
         raise ApprovalConflict("The time for the decision has passed.")
     if sent.payload_hash != approval.payload_hash:
-        raise ApprovalConflict("The payload_hash differs from that of the approval; show its content again.")
+        raise ApprovalConflict("The approval has another payload_hash; show its content again.")
     if person in approval.deciders:
         raise ApprovalConflict("This person has decided already.")
 

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ava.domain import ids
+from ava.domain.access.actor import AuditEntry, AuditRecord
 from ava.domain.access.caller import Caller
 from ava.domain.counts import PageBounds
 from ava.errors import DatabaseUnavailable
 from ava.store.engine.database import Database
 from ava.store.reports import audit
-from ava.store.reports.audit import AuditEntry, AuditFilter, AuditRecord
+from ava.store.reports.audit import AuditFilter
 
 _log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from ava.broker.control import Control
 from ava.domain import ids
+from ava.domain.access.actor import AuditRecord
 from ava.domain.jobs import graphs
 from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job import Job, JobSpec, Status
@@ -23,7 +24,6 @@ from ava.store.jobs.reads import batches
 from ava.store.jobs.transitions import cancel, contain
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.reports import audit
-from ava.store.reports.audit import AuditRecord
 
 BATCH = 500
 #: Retry delays if the tenant has too many queued jobs, and after a failed batch.

@@ -18,7 +18,18 @@ from ava.domain.approval import ApprovalRequest
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import Job, JobKey, Status
 from ava.domain.jobs.run_outcome import Ending, RunOutcome
-from ava.domain.jobs.waits import VALUED, ChildState, EntryState, JournalKind, LoadedJournal, NewChild, NewEntry, Wait
+from ava.domain.jobs.waits import (
+    VALUED,
+    ChildOutput,
+    ChildState,
+    EntryState,
+    JournalKind,
+    LoadedJournal,
+    NewChild,
+    NewEntry,
+    ShownEntry,
+    Wait,
+)
 from ava.domain.limits.graph_limits import ALL_STEPS_BYTES, STEPS
 from ava.domain.limits.table import RESPONSE_BYTES
 from ava.domain.strings import one_line
@@ -46,9 +57,8 @@ from ava.services.events.awaiting_jobs import search_event
 from ava.services.pulled_runs import PulledRuns, ended_run, parse_token
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import approvals, journal
-from ava.store.jobs.journal import ChildOutput, JournalSize
+from ava.store.jobs.journal import JournalSize
 from ava.store.jobs.reads import journals
-from ava.store.jobs.reads.journals import ShownEntry
 from ava.store.jobs.transitions import claim, wait
 from ava.store.jobs.transitions.pull import LeasedRun
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ava.broker.control import Control
 from ava.broker.publisher import Publisher
 from ava.domain import ids
 from ava.domain.access.caller import Caller
+from ava.domain.fleet import NodeLiveness, NodeView, Queue, QueueCounts, QueuesInUse
 from ava.domain.jobs.job import Job, Status
 from ava.errors import BrokerUnavailable, NodeNotFound, QueueNotFound
 from ava.store.engine.database import Connection, Database
 from ava.store.fleet import node_reads, nodes, queues, workers
-from ava.store.fleet.node_reads import NodeFilter, NodeLiveness, NodeView
-from ava.store.fleet.queues import Queue
+from ava.store.fleet.node_reads import NodeFilter
 from ava.store.jobs.feed import published
 from ava.store.jobs.transitions import recall
 from ava.store.reports import queue_counts
-from ava.store.reports.queue_counts import QueueCounts
 
 
 class Nodes:
@@ -79,14 +78,6 @@ def _uuid(node_id: str) -> str:
     if (uuid := ids.decode("node", node_id)) is None:
         raise NodeNotFound
     return str(uuid)
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueuesInUse:
-    """The queues of a tenant's workers, and the numbers of their jobs."""
-
-    counts: QueueCounts = field(metadata={"flat": True})
-    queues: Sequence[Queue]
 
 
 class Queues:

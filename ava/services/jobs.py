@@ -22,6 +22,7 @@ from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.new_job import NewJob
 from ava.domain.jobs.run_log import JobRun, own_run, retained_run
+from ava.domain.jobs.waits import ShownEntry, ShownWait
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import BrokerUnavailable, JobNotFound, JobStateConflict, PayloadsHidden, QueueRefused, RequestError
 from ava.process.pauses import Pauses
@@ -36,7 +37,6 @@ from ava.store.jobs import idempotency
 from ava.store.jobs.reads import batches, job_logs, journals, lists, trees, why
 from ava.store.jobs.reads.batches import JobBatch
 from ava.store.jobs.reads.job_logs import LogRange
-from ava.store.jobs.reads.journals import ShownEntry, ShownWait
 from ava.store.jobs.reads.lists import JobPage, Payloads
 from ava.store.jobs.rows import FoundLines
 from ava.store.jobs.transitions import cancel, recall

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.counts import PageBounds
-from ava.domain.limits.limit import Limit, TenantRules
+from ava.domain.limits.limit import Limit, LimitUse, TenantRules
 from ava.domain.limits.table import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES
 from ava.errors import TenantNotFound
 from ava.settings import Settings
@@ -17,16 +16,6 @@ from ava.store.engine.database import Database
 from ava.store.fleet import tenants
 from ava.store.reports import tenant_usage
 from ava.store.reports.tenant_usage import MAX_COUNTED_IN_USE, WorkerLimitUse
-
-
-@dataclass(frozen=True, kw_only=True)
-class LimitUse:
-    limit: Limit = field(metadata={"flat": True})
-    #: Or the tenant's own value from operators.
-    value: int | None = field(metadata={"description": "Null: there is no limit."})
-    #: At most `MAX_COUNTED_IN_USE`.
-    used: int | None = field(metadata={"description": "The tenant's usage; null: not counted."})
-    used_is_exact: bool | None = field(metadata={"description": "False: `used` is a lower bound."})
 
 
 class TenantLimits:

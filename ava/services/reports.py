@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ava.domain.access.caller import Caller
-from ava.domain.analytics import Analytics, Ended, EndedCounts, GroupBy, SeriesPoint, Times, percentiles
+from ava.domain.analytics import Analytics, Ended, EndedCounts, GroupBy, Overview, SeriesPoint, Times, percentiles
 from ava.domain.counts import MAX_IN_TOTAL, PageBounds
+from ava.domain.fleet import Promotion
 from ava.errors import OperatorsOnly
 from ava.store.engine import clock
 from ava.store.engine.database import Database
 from ava.store.reports import analytics, ended, overview, promotions, statistics, tenant_loads
-from ava.store.reports.overview import Overview
-from ava.store.reports.promotions import Promotion
 from ava.store.reports.tenant_loads import TenantLoads
 
 _SPANS = {GroupBy.HOUR: timedelta(hours=1), GroupBy.DAY: timedelta(days=1)}

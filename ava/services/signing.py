@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from ava.domain.access.actor import SYSTEM, Actor
+from ava.domain.access.actor import SYSTEM, Actor, AuditRecord
 from ava.domain.containment import Containment, ContainmentState
 from ava.domain.record import format_time
 from ava.domain.secrets.sealing import Sealer
@@ -22,7 +22,6 @@ from ava.store.containments import records, scopes
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.reports import audit
-from ava.store.reports.audit import AuditRecord
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Requests and commands while responses of commits are lost: what a client or an operator repeats has one effect.
+"""Requests and commands while responses of commits are lost: a repeated request or command has one effect.
 
 `test_lost_commits_api.py` calls every operation of the API; these have a state that its examples do not have.
 """
@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from ava.delivery.fan_out import FanOut
 from ava.dispatcher.duties.statistics import count_ended_jobs
-from ava.domain.access.actor import Actor
+from ava.domain.access.actor import Actor, AuditRecord
 from ava.domain.access.caller import Role
 from ava.domain.access.claim_mapping import ClaimMapping, ClaimRule
 from ava.domain.jobs.bulk_operation import BulkKind
@@ -31,7 +31,6 @@ from ava.services.sessions import Sessions
 from ava.services.sign_in import ProviderResponse, SignIn
 from ava.services.signing import Signing
 from ava.store.jobs import bulk_operations
-from ava.store.reports.audit import AuditRecord
 from ava.store.webhooks import fan_out
 from chaos.faults.lost_commits import ELSEWHERE, REQUESTS
 from harness.api import HEADERS, Api
@@ -103,7 +102,7 @@ def _sign_in_by_a_link_and_sign_out(bench: Bench) -> None:
         link = {**dict.fromkeys(HEADERS), "authorization": f"Link {made['path'].partition('=')[2]}"}
         response = api.post(_SESSION, headers=link)
         bench.settle()
-        # It works once, also if its user has not got the response, and its error says how to get another.
+        # It works once, also if its response was lost, and its error names the way to another link.
         again = bench.api.post(_SESSION, headers=link)
         assert again.status_code == 401
         assert "create another" in again.text
@@ -209,7 +208,7 @@ def _abort_of_an_operation(bench: Bench) -> None:
         made = bulk_operations.create(
             connection, CALLER, kind=BulkKind.CANCEL, job_filter=JobFilter(), total=3, request_id=""
         )
-    # As of a job that is cancelled again: the response says that it was aborted.
+    # Like the second cancel of a job: the response reports that it was aborted.
     assert bench.call("POST", f"/v1/ava/operations/{made.id}/abort") == (503, 409)
     assert bench.api.get(f"/v1/ava/operations/{made.id}").get_json()["data"]["state"] == "aborted"
 

@@ -15,9 +15,9 @@ from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
 from ava.api.mcp.rest_calls import TOOL
 from ava.api.schemas.reports import AuditEntryRecord, AuditListQuery, AuditListRequest, write_audit_entry
+from ava.domain.access.actor import AuditRecord
 from ava.domain.secrets.redaction import redact
 from ava.domain.strings import storable
-from ava.store.reports.audit import AuditRecord
 
 blueprint = Blueprint("audit", __name__, url_prefix="/v1/ava/audit")
 

@@ -12,9 +12,7 @@ from ava.api.http.records import RecordSchema, compile_schema
 from ava.api.http.strict import Strict
 from ava.api.schemas.pause_fields import paused_filter
 from ava.domain import ids
-from ava.services.fleet import QueuesInUse
-from ava.store.fleet.node_reads import NodeView
-from ava.store.fleet.queues import Queue
+from ava.domain.fleet import NodeView, Queue, QueuesInUse
 
 
 @dataclass(frozen=True, kw_only=True)

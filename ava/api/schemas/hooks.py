@@ -25,11 +25,12 @@ from ava.api.schemas.pause_fields import new_paused
 from ava.domain.events.hook import (
     Hook,
     HookSpec,
+    Receipt,
+    TestResult,
     is_name,
 )
 from ava.domain.events.verifiers import PROVIDERS, DedupeBy, RowError, Verifier, read_row
-from ava.services.events.hook_deliveries import TestMode, TestResult
-from ava.services.events.receiving import Receipt
+from ava.services.events.hook_deliveries import TestMode
 
 _MAX_KEPT_SECONDS = 7 * 24 * 3600
 _DAY_SECONDS = 24 * 3600

@@ -11,8 +11,7 @@ from ava.api.schemas.jobs import LightJobRecord, light_writer
 from ava.domain.jobs.explanation import Explanation, Facts
 from ava.domain.jobs.graphs import Tree, TreeEdge, TreeJob, TreeWait
 from ava.domain.jobs.run_log import JobRun
-from ava.domain.jobs.waits import ChildState
-from ava.store.jobs.reads.journals import ShownEntry, ShownWait
+from ava.domain.jobs.waits import ChildState, ShownEntry, ShownWait
 
 
 class JobRunRecord(RecordSchema, of=JobRun):

@@ -23,15 +23,13 @@ from ava.api.http.paging import PageRequest, TimeRangeQuery, cursor_field, per_p
 from ava.api.http.records import RecordSchema, compile_schema, write_json
 from ava.api.http.strict import Strict
 from ava.domain import ids
-from ava.domain.analytics import MAX_DAYS, Analytics, Ended, EndedCounts, GroupBy, SeriesPoint
-from ava.domain.limits.limit import TenantRules
+from ava.domain.access.actor import AuditEntry
+from ava.domain.analytics import MAX_DAYS, Analytics, Ended, EndedCounts, GroupBy, Overview, SeriesPoint
+from ava.domain.fleet import Promotion, TenantLoad
+from ava.domain.limits.limit import LimitUse, TenantRules
 from ava.domain.series import DEFAULT_RANGE_SECONDS, MAX_RANGE_SECONDS, MIN_RANGE_SECONDS, Series
 from ava.domain.worker import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, Scope
-from ava.services.limits import LimitUse
-from ava.store.reports.audit import AuditEntry, AuditFilter
-from ava.store.reports.overview import Overview
-from ava.store.reports.promotions import Promotion
-from ava.store.reports.tenant_loads import TenantLoad
+from ava.store.reports.audit import AuditFilter
 from ava.store.reports.tenant_usage import WorkerLimitUse
 
 _DEFAULT_DAYS = 30

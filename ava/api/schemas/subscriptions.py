@@ -15,9 +15,8 @@ from ava.api.http.records import RecordSchema, compile_schema, deleted_record
 from ava.api.http.strict import Changes, Strict
 from ava.api.schemas.events import PatternField, SubscribedTypeField, TemplateField
 from ava.api.schemas.pause_fields import new_paused, paused_filter
-from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec
+from ava.domain.events.subscription import Rule, Subscription, SubscriptionSpec, Tried
 from ava.domain.events.templates import FIELDS
-from ava.services.events.subscriptions import Tried
 from ava.store.events.subscriptions import SubscriptionFilter
 
 # In -----------------------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ import click
 from ava.cli.screen import printing
 
 if TYPE_CHECKING:
+    from ava.domain.fleet import Promotion
     from ava.settings import Settings
     from ava.store.jobs.replication import Standbys
-    from ava.store.reports.promotions import Promotion
 
 _Check: TypeAlias = "Callable[[Settings], str]"
 
@@ -56,7 +56,7 @@ def doctor() -> None:
 
 
 def _checks(settings: Settings, problems: Mapping[str, Exception]) -> Iterator[tuple[str, _Check]]:
-    """Yield the checks. `problems` has those of earlier ones, so that only one check waits for a silent database."""
+    """Yield the checks. `problems` has the errors of earlier checks, so that only one waits for a silent database."""
     from ava.errors import DatabaseUnreachable
 
     yield "settings", _check_settings
@@ -74,7 +74,7 @@ def _refuse_to_check(_settings: Settings) -> str:
 
 
 def _all_checks(settings: Settings, *, is_reachable: bool) -> Iterator[tuple[str, _Check]]:
-    """Yield the checks after the database's, whose result is `is_reachable`."""
+    """Yield the checks that follow the check of the database, with its result `is_reachable`."""
     from ava.cli.host import fleet_checks, server_checks
 
     yield "rights", server_checks.check_rights

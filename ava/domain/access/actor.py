@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
@@ -123,3 +124,45 @@ def join(actors: Iterable[Actor]) -> str:
 def split(*texts: str | None) -> tuple[Actor, ...]:
     """Return the actors of strings that `join` made; skips None."""
     return tuple(Actor.parse(each) for text in texts if text is not None for each in text.split(","))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AuditRecord:
+    tenant_id: str
+    actor: Actor = field(
+        metadata={"description": "Who sent the request. The label of an API key is no identity: its holder chose it."}
+    )
+    role: str
+    #: Such as `jobs.cancel`.
+    action: str
+    #: None if there is no single one, for example for bulk changes.
+    target: str | None
+    status: int = field(
+        metadata={
+            "description": "The HTTP status of the response. Refused requests have entries too.",
+            "minimum": 100,
+            "maximum": 599,
+        }
+    )
+    address: str = field(
+        metadata={"description": "The address of the peer, and in `for` the addresses of x-forwarded-for."}
+    )
+    request_id: str
+    at: datetime
+    occurrences: int | None = field(
+        default=None,
+        metadata={
+            "description": "The number of refusals that the entry stands for, if it is a sample of similar refusals.",
+            "minimum": 1,
+            "maximum": 2**31,
+        },
+    )
+    changes_json: str | None = field(
+        default=None,
+        metadata={"description": "The changed fields, as `{field: [old, new]}`.", "payload": "changes"},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry(AuditRecord):
+    id: str = field(metadata={"prefix": "aud"})

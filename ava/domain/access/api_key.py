@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Role
+from ava.domain.record import about
 
 #: Stands for every worker in `triggers`.
 ANY_WORKER = "*"
@@ -17,24 +18,19 @@ ANY_WORKER = "*"
 class ApiKeySpec:
     name: str = field(metadata={"description": "A display name.", "longest": 100})
     role: Role = field(
-        metadata={
-            "description": "The permissions of the key, at most the role of the caller. `worker` may only claim and "
-            "end runs."
-        }
+        metadata=about(
+            "The permissions of the key, at most the role of the caller. `worker` may only claim and end runs."
+        )
     )
     expires_at: datetime | None = field(
         default=None,
-        metadata={
-            "description": "When the key expires; null: never. A key created with another key expires with it at the "
-            "latest."
-        },
+        metadata=about(
+            "When the key expires; null: never. A key created with another key expires with it at the latest."
+        ),
     )
     payloads: bool = field(
         default=True,
-        metadata={
-            "description": "False: payloads are hidden from its holder: null or `(hidden)`, with `payload_hidden: "
-            "true`."
-        },
+        metadata=about("False: payloads are hidden from its holder: null or `(hidden)`, with `payload_hidden: true`."),
     )
     worker_ids: Sequence[str] | None = field(
         default=None,
@@ -46,7 +42,7 @@ class ApiKeySpec:
     #: Whether it may claim runs of all tenants.
     is_of_platform: bool = False
     triggers: Sequence[str] = field(
-        default=(), metadata={"description": "Claimed runs may create children of these workers; `*`: all."}
+        default=(), metadata=about("Claimed runs may create children of these workers; `*`: all.")
     )
 
 
@@ -54,15 +50,15 @@ class ApiKeySpec:
 class ApiKey(ApiKeySpec):
     id: str = field(metadata={"prefix": "key"})
     tenant_id: str
-    prefix: str = field(metadata={"description": "The 16 characters of the token after the dot. They are not secret."})
-    created_by: Actor = field(metadata={"description": "The user or API key that created it."})
+    prefix: str = field(metadata=about("The 16 characters of the token after the dot. They are not secret."))
+    created_by: Actor = field(metadata=about("The user or API key that created it."))
     created_at: datetime
-    last_used_at: datetime | None = field(metadata={"description": "The time of the last use, at most a minute old."})
+    last_used_at: datetime | None = field(metadata=about("The time of the last use, at most a minute old."))
     token: str | None = field(
         default=None,
-        metadata={
-            "description": "The token: `ava_`, two characters that name the installation, a dot, the 16 characters "
+        metadata=about(
+            "The token: `ava_`, two characters that name the installation, a dot, the 16 characters "
             "of `prefix`, and 43 secret characters. Shown only once: null if the response is repeated for the same "
             "Idempotency-Key."
-        },
+        ),
     )

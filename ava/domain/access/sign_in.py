@@ -16,6 +16,7 @@ from ava.domain.access import tokens
 from ava.domain.access.actor import Via
 from ava.domain.access.caller import Caller, Role, SignInProof
 from ava.domain.access.tokens import Token, TokenKind
+from ava.domain.record import about
 from ava.errors import StepUpRequired
 
 #: Maximum seconds of a sign-in at the provider.
@@ -168,20 +169,18 @@ class TenantRole:
 class Identity:
     """The caller of a request."""
 
-    tenant_id: str = field(metadata={"description": "The tenant of all data that the request reads or writes."})
-    user_id: str = field(metadata={"description": "The user, or the id of the API key that signed in."})
+    tenant_id: str = field(metadata=about("The tenant of all data that the request reads or writes."))
+    user_id: str = field(metadata=about("The user, or the id of the API key that signed in."))
     role: Role = field(metadata=_SIGNED_IN)
-    expires_at: datetime | None = field(
-        metadata={"description": "When the session ends; null: the request has no session."}
-    )
-    payloads: bool = field(metadata={"description": "True if the caller has payload permission."})
+    expires_at: datetime | None = field(metadata=about("When the session ends; null: the request has no session."))
+    payloads: bool = field(metadata=about("True if the caller has payload permission."))
     via: Via = field(
         metadata={"description": "How the caller proved its identity.", "choices": (Via.HEADERS, Via.OIDC, Via.KEY)}
     )
-    name: str | None = field(metadata={"description": "The person's name; null unless the provider tells it."})
-    tenants: Sequence[TenantRole] = field(metadata={"description": "The caller's tenants, and the shown one."})
+    name: str | None = field(metadata=about("The person's name; null unless the provider tells it."))
+    tenants: Sequence[TenantRole] = field(metadata=about("The caller's tenants, and the shown one."))
     sign_out_url: str | None = field(
-        metadata={"description": "Where the browser signs out of the identity provider; null except after sign-out."}
+        metadata=about("Where the browser signs out of the identity provider; null except after sign-out.")
     )
 
 
@@ -190,10 +189,10 @@ class SignInLink:
     """A link that signs in once."""
 
     path: str = field(
-        metadata={
-            "description": "The path to append to the address of the dashboard. Its token is in the fragment, which "
+        metadata=about(
+            "The path to append to the address of the dashboard. Its token is in the fragment, which "
             "browsers do not send to a server."
-        }
+        )
     )
     expires_at: datetime
 

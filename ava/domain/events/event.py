@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from ava.domain.access.actor import SYSTEM
-from ava.domain.record import format_time
+from ava.domain.record import about, format_time
 from ava.domain.secrets.redaction import redact
 
 #: The prefix of this service's own event types, which no client may send.
@@ -43,15 +43,13 @@ def source_of_hook(hook_id: str) -> str:
 class EventSpec:
     """An event as a client sends it."""
 
-    type: str = field(
-        metadata={"description": "The type of the event, such as `order.paid`. The prefix `ava.` is reserved."}
-    )
+    type: str = field(metadata=about("The type of the event, such as `order.paid`. The prefix `ava.` is reserved."))
     source: str = field(
         default=DEFAULT_SOURCE,
         metadata={"description": "The sender of the event, a URI reference.", "longest": MAX_TEXT_CHARS},
     )
     #: None: no deduplication.
-    source_id: str | None = field(default=None, metadata={"description": "The sender's own id of the event."})
+    source_id: str | None = field(default=None, metadata=about("The sender's own id of the event."))
     subject: str | None = field(
         default=None,
         metadata={
@@ -59,7 +57,7 @@ class EventSpec:
             "longest": MAX_TEXT_CHARS,
         },
     )
-    time: datetime | None = field(default=None, metadata={"description": "When it happened."})
+    time: datetime | None = field(default=None, metadata=about("When it happened."))
     data_json: str = field(default="null", metadata={"description": "Any JSON value.", "form": {}, "payload": "value"})
     #: The CloudEvents extensions.
     extensions_json: str = field(default="{}", metadata={"payload": "value"})

@@ -1,4 +1,4 @@
-"""Hooks: URLs that receive providers' webhooks, and a request as received."""
+"""Hooks: URLs that receive providers' webhooks, a request as received, and its outcome."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,8 @@ from typing import Annotated, Any, NoReturn
 from ava.domain import client_json
 from ava.domain.access.actor import Actor
 from ava.domain.access.tokens import without_secrets
-from ava.domain.events.event import compact_json
+from ava.domain.delivery import DeliveryStatus
+from ava.domain.events.event import Refusal, compact_json
 from ava.domain.events.subscription import Rule
 from ava.domain.events.verifiers import PROVIDERS, DedupeBy, Provider, Verifier, row_of
 from ava.domain.jobs.priority import DEFAULT as DEFAULT_PRIORITY
@@ -96,9 +97,9 @@ class Hook(HookSpec):
     id: str = field(metadata={"prefix": "hk"})
     tenant_id: str
     paused: Pause | None
-    prefix: str = field(metadata={"description": "The part of its token that is not secret."})
+    prefix: str = field(metadata=about("The part of its token that is not secret."))
     previous_token_until: datetime | None = field(
-        metadata={"description": "When the previous URL, before the last rotation, stops working."}
+        metadata=about("When the previous URL, before the last rotation, stops working.")
     )
     secret_count: int = field(metadata=about("The number of valid secrets.", name="secrets", maximum=MAX_SECRETS))
     created_by: Actor
@@ -222,3 +223,41 @@ def read_body(body: bytes) -> tuple[Any, str]:
     except UnicodeDecodeError:
         value = {"base64": base64.b64encode(body).decode()}
     return value, compact_json(value)
+
+
+_DUPLICATE = "True for a duplicate. The response then describes the first delivery."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """The outcome of a request to a hook."""
+
+    #: The delivery; for a duplicate, the first one.
+    delivery_id: str = field(default="", metadata={"prefix": "del"})
+    is_duplicate: bool = field(default=False, metadata={"name": "duplicate", "description": _DUPLICATE})
+    job_ids: Sequence[str] = field(default=(), metadata={"prefix": "job"})
+    refused: Sequence[Refusal] = ()
+    more_count: int = 0
+    #: Whether the hook is paused or contained, so that the delivery starts nothing until it is replayed.
+    is_skipped: bool = False
+    #: The response to a handshake, which is not stored; None for a delivery.
+    handshake: str | None = None
+
+    @property
+    def status(self) -> DeliveryStatus:
+        if self.is_duplicate:
+            return DeliveryStatus.DUPLICATE
+        return DeliveryStatus.SKIPPED if self.is_skipped else DeliveryStatus.ACCEPTED
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """The response that the sender of a test would get."""
+
+    __test__ = False
+
+    status: int = field(metadata={"minimum": 200, "maximum": 599})
+    reason: str | None = field(metadata=about("Why the delivery was refused or skipped, or created no job."))
+    delivery_id: str | None = field(metadata={"prefix": "del"})
+    is_duplicate: bool = field(metadata={"name": "duplicate"})
+    job_ids: Sequence[str] = field(metadata={"prefix": "job"})

@@ -147,3 +147,12 @@ def _names(type_: str) -> Iterator[str]:
     while end > 0:
         yield type_[:end] + _ANY
         end = type_.rfind(".", 0, end)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """The job that a subscription would create for an event."""
+
+    matches: bool
+    reason: str | None = field(metadata=about("The path that does not match and why, or why no input can be created."))
+    input_json: str | None = field(metadata=about("The input of the job; null if it does not match."))

@@ -12,6 +12,7 @@ from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import FINAL, Status
 from ava.domain.jobs.job_filter import JobFilter
+from ava.domain.record import about
 
 
 class BulkKind(StrEnum):
@@ -51,22 +52,20 @@ class BulkOperation:
     kind: BulkKind
     job_filter: JobFilter
     state: BulkState = field(
-        metadata={"description": "`aborted`: it handles no further jobs; jobs that it has handled stay changed."}
+        metadata=about("`aborted`: it handles no further jobs; jobs that it has handled stay changed.")
     )
     total: int = field(
-        metadata={
-            "description": "The number of matching jobs at the start of the operation, as far as they are counted. A "
+        metadata=about(
+            "The number of matching jobs at the start of the operation, as far as they are counted. A "
             "job that no longer matches when it is handled counts as neither done nor failed."
-        }
+        )
     )
-    done: int = field(metadata={"description": "Retried, cancelled or released jobs."})
-    failed: int = field(metadata={"description": "Jobs that could not be retried; `reason` explains why."})
+    done: int = field(metadata=about("Retried, cancelled or released jobs."))
+    failed: int = field(metadata=about("Jobs that could not be retried; `reason` explains why."))
     #: The part of `done` that were running and were asked to stop.
     signalled: int
-    reason: str | None = field(
-        metadata={"description": "Why jobs failed, or why the operation is waiting; otherwise null."}
-    )
-    created_by: Actor = field(metadata={"description": "The user or API key that created it."})
+    reason: str | None = field(metadata=about("Why jobs failed, or why the operation is waiting; otherwise null."))
+    created_by: Actor = field(metadata=about("The user or API key that created it."))
     role: Role
     request_id: str
     created_at: datetime
@@ -98,10 +97,10 @@ class BulkOperation:
 class JobCount:
     """The number of jobs for an operation."""
 
-    total: int = field(metadata={"description": "The number of jobs that match now."})
+    total: int = field(metadata=about("The number of jobs that match now."))
     is_exact: bool = field(
-        metadata={
-            "description": "False: more jobs may match. The count ends at 1,000,000 jobs, and without an index for the "
+        metadata=about(
+            "False: more jobs may match. The count ends at 1,000,000 jobs, and without an index for the "
             "filter after scanning 200,000."
-        }
+        )
     )

@@ -42,17 +42,15 @@ class JobRun:
         }
     )
     started_at: datetime
-    ended_at: datetime | None = field(default=None, metadata={"description": "Null while the run lasts."})
+    ended_at: datetime | None = field(default=None, metadata=about("Null while the run lasts."))
     outcome: str | None = field(
         default=None,
-        metadata={
-            "description": "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `deferred` (the handler "
+        metadata=about(
+            "`completed`, `failed`, `cancelled`, `lost`, `interrupted`, `deferred` (the handler "
             "deferred the job), or `waits` (the handler waited). Null while the run lasts."
-        },
+        ),
     )
-    cpu_ms: int | None = field(
-        default=None, metadata={"description": "CPU time; null during the run, and if it is not known."}
-    )
+    cpu_ms: int | None = field(default=None, metadata=about("CPU time; null during the run, and if it is not known."))
     peak_memory_mb: int | None = field(
         default=None,
         metadata={
@@ -61,9 +59,7 @@ class JobRun:
             "maximum": 2**31,
         },
     )
-    wait_ms: int | None = field(
-        default=None, metadata={"description": "The time from when it could start to its start."}
-    )
+    wait_ms: int | None = field(default=None, metadata=about("The time from when it could start to its start."))
 
     @property
     def duration_ms(self) -> int | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.wait_reasons import WaitsFor
+from ava.domain.record import about
 
 #: Max bytes of a job's input and output, as compact JSON (the contract's 1 MiB).
 MAX_INPUT_BYTES = 1024 * 1024
@@ -167,3 +169,56 @@ class Wait:
         if self.timeout_seconds is not None:
             parts.append(f"at most {self.timeout_seconds:g} s" if parts else f"{self.timeout_seconds:g} s")
         return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownEntry:
+    """An entry of a journal."""
+
+    kind: JournalKind
+    name: str = field(metadata={"payload": "string"})
+    state: EntryState = field(
+        metadata=about(
+            "`began`: a step that runs at most once; `done`; `waits`: a sleep, or a wait with a timeout; `timed_out`."
+        )
+    )
+    attempt: int = field(metadata={"description": "The last attempt that used it.", "minimum": 1})
+    value_json: str | None = field(
+        metadata={
+            "description": "The return value of a step, or the state of an approval; null if it is large. For a "
+            "`gather` that suspended: the numbers of its waiting branches, each with the number of its pending wait "
+            "in this attempt.",
+            "form": {},
+            "payload": "value",
+        }
+    )
+    value_bytes: int | None = field(metadata=about("Size in bytes of a value over 16 KiB."))
+    child: ChildState | None = field(
+        metadata=about("The child; for `wait_any` the child that it returned. Null once it was deleted.")
+    )
+    until: datetime | None = field(metadata=about("The end of a sleep, or the timeout of a wait."))
+    written_at: datetime
+    #: Its position in the order of writing.
+    n: int = field(metadata={"internal": True})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownWait:
+    """A wait of a job."""
+
+    #: The run that began it; 0 for a job that waits from the beginning.
+    run_no: int = field(metadata={"internal": True})
+    condition: WaitCondition
+    job_ids: Sequence[str] = field(
+        metadata={"description": "The jobs that it waits for, at most 100.", "name": "jobs", "prefix": "job"}
+    )
+    began_at: datetime
+    ended_at: datetime | None = field(metadata=about("When the handler was entered again after the wait; null before."))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildOutput(ChildState):
+    #: None also beyond the size of the response.
+    output_json: str | None = field(metadata={"description": "The output of a completed child.", "form": {}})
+    #: Whether it is within the size of the response.
+    fits: bool = field(metadata={"internal": True})

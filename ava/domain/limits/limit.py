@@ -112,3 +112,13 @@ class TenantRules:
     )
     updated_by: str | None = None
     updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitUse:
+    limit: Limit = dataclasses.field(metadata={"flat": True})
+    #: Or the tenant's own value from operators.
+    value: int | None = dataclasses.field(metadata={"description": "Null: there is no limit."})
+    #: At most `MAX_COUNTED_IN_USE`.
+    used: int | None = dataclasses.field(metadata={"description": "The tenant's usage; null: not counted."})
+    used_is_exact: bool | None = dataclasses.field(metadata={"description": "False: `used` is a lower bound."})

@@ -12,6 +12,7 @@ from typing import Any
 
 from ava.domain.limits.table import NOTICE_RECIPIENTS
 from ava.domain.pause import Pause
+from ava.domain.record import about
 from ava.domain.webhooks.webhook import EndpointStatus
 
 #: `POST /v1/ava/notices/:id/test`; no rule names it.
@@ -115,8 +116,8 @@ class Occurrence:
 
     tenant_id: str
     event: NoticeEvent
-    #: What messages say about it: names, ids, the kind of an error, the title of an approval; never a payload. Rules
-    #: compare `worker_id`.
+    #: The contents of messages about it: names, ids, the kind of an error, the title of an approval; never a payload.
+    #: Rules compare `worker_id`.
     facts: Mapping[str, str | int]
     #: The error group, which has its own messages; empty: none, and the events of a rule share their messages.
     subject: str = ""
@@ -133,11 +134,9 @@ class Notice:
     name: str
     channel: Channel
     #: The host of the target, or the number of mail addresses and their domains.
-    target: str = field(metadata={"description": "The host or the mail domains of the target, which is never shown."})
+    target: str = field(metadata=about("The host or the mail domains of the target, which is never shown."))
     rules: Sequence[NoticeRule] = field(metadata={"name": "on"})
-    status: EndpointStatus = field(
-        metadata={"description": "`degraded`: a delivery was abandoned and none has succeeded since."}
-    )
+    status: EndpointStatus = field(metadata=about("`degraded`: a delivery was abandoned and none has succeeded since."))
     paused: Pause | None
     created_at: datetime
     updated_at: datetime
@@ -151,7 +150,7 @@ class Notice:
 def read_addresses(target: str, domains: Sequence[str]) -> list[str]:
     """Return the mail addresses of a target, separated by commas. Raise `ValueError` with the reason if it is invalid.
 
-    `domains`: the domains to which mail may be sent.
+    `domains`: the permitted domains of mail addresses.
     """
     addresses = list(dict.fromkeys(address.strip() for address in target.split(",")))
     if len(addresses) > NOTICE_RECIPIENTS.value:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ava.domain.delivery import DeliveryStatus
 from ava.domain.pause import Pause
-from ava.domain.record import format_time
+from ava.domain.record import about, format_time
 
 #: Seconds from the first, second … failed request of a delivery to the next one. One more failure abandons it.
 RETRY_SCHEDULE_SECONDS = (5.0, 30.0, 300.0, 1800.0, 7200.0)
@@ -59,17 +59,15 @@ class Endpoint:
     url: str
     events: list[str]
     status: EndpointStatus = field(
-        metadata={
-            "description": "`degraded`: a delivery was abandoned and none has succeeded since; events are still sent."
-        }
+        metadata=about("`degraded`: a delivery was abandoned and none has succeeded since; events are still sent.")
     )
     created_at: datetime
     updated_at: datetime
     paused: Pause | None
     previous_secret_until: datetime | None = field(
-        metadata={"description": "Until then, requests are also signed with the previous secret; null: they are not."}
+        metadata=about("Until then, requests are also signed with the previous secret; null: they are not.")
     )
-    roots_only: bool = field(metadata={"description": "True if it receives no events of jobs that a handler created."})
+    roots_only: bool = field(metadata=about("True if it receives no events of jobs that a handler created."))
 
 
 @dataclass(frozen=True, kw_only=True)

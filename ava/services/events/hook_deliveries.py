@@ -7,14 +7,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
 
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.delivery import Delivery, DeliveryStatus
 from ava.domain.events import verification
-from ava.domain.events.hook import SKIP_REASON, BodyTooLarge, Received
+from ava.domain.events.hook import SKIP_REASON, BodyTooLarge, Receipt, Received, TestResult
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job
 from ava.domain.limits.inbound_limits import REPLAYED_DELIVERIES
@@ -23,7 +23,7 @@ from ava.services import replays
 from ava.services.deliveries import Deliveries
 from ava.services.events.event_jobs import Capacity
 from ava.services.events.hooks import Hooks, OpenHook
-from ava.services.events.receiving import Receipt, Receiving, fault, make_arrival, parsed
+from ava.services.events.receiving import Receiving, fault, make_arrival, parsed
 from ava.services.jobs import Jobs
 from ava.store.delivery_table import DeliveryFilter
 from ava.store.engine.database import Connection, Database
@@ -47,19 +47,6 @@ class TestMode(StrEnum):
     #: A byte of the body is changed after signing.
     TAMPERED = "tampered"
     UNSIGNED = "unsigned"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestResult:
-    """The response that the sender of a test would get."""
-
-    __test__ = False
-
-    status: int = field(metadata={"minimum": 200, "maximum": 599})
-    reason: str | None = field(metadata={"description": "Why the delivery was refused or skipped, or created no job."})
-    delivery_id: str | None = field(metadata={"prefix": "del"})
-    is_duplicate: bool = field(metadata={"name": "duplicate"})
-    job_ids: Sequence[str] = field(metadata={"prefix": "job"})
 
 
 class ReceivedDeliveries(Deliveries):

@@ -19,6 +19,7 @@ from ava.domain.events.hook import (
     SKIP_REASON,
     BodyTooLarge,
     Hook,
+    Receipt,
     Received,
     begin_of,
     default_type,
@@ -59,30 +60,7 @@ _TOO_LARGE = HOOK_BODY_BYTES.message(
 )
 #: A body of this size takes long to verify and parse.
 _LONG_BYTES = 2**16
-_DUPLICATE = "True for a duplicate. The response then describes the first delivery."
 _MAX_REASON, _MAX_ADDRESS = 500, 200
-
-
-@dataclass(frozen=True, kw_only=True)
-class Receipt:
-    """The outcome of a request to a hook."""
-
-    #: The delivery; for a duplicate, the first one.
-    delivery_id: str = field(default="", metadata={"prefix": "del"})
-    is_duplicate: bool = field(default=False, metadata={"name": "duplicate", "description": _DUPLICATE})
-    job_ids: Sequence[str] = field(default=(), metadata={"prefix": "job"})
-    refused: Sequence[Refusal] = ()
-    more_count: int = 0
-    #: Whether the hook is paused or contained, so that the delivery starts nothing until it is replayed.
-    is_skipped: bool = False
-    #: The response to a handshake, which is not stored; None for a delivery.
-    handshake: str | None = None
-
-    @property
-    def status(self) -> DeliveryStatus:
-        if self.is_duplicate:
-            return DeliveryStatus.DUPLICATE
-        return DeliveryStatus.SKIPPED if self.is_skipped else DeliveryStatus.ACCEPTED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from ava.domain import ids
@@ -16,6 +16,7 @@ from ava.domain.events.subscription import (
     Subscription,
     SubscriptionIndex,
     SubscriptionSpec,
+    Tried,
     make_input,
     matches_type,
 )
@@ -35,17 +36,6 @@ from ava.store.jobs import idempotency
 #: Max cached subscriptions of all tenants, and max tenants.
 _MAX_KEPT = 50_000
 _MAX_TENANTS = 5_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tried:
-    """The job that a subscription would create for an event."""
-
-    matches: bool
-    reason: str | None = field(
-        metadata={"description": "The path that does not match and why, or why no input can be created."}
-    )
-    input_json: str | None = field(metadata={"description": "The input of the job; null if it does not match."})
 
 
 class Subscriptions:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from enum import StrEnum
+from dataclasses import dataclass, replace
 
 from ava.domain.counts import MAX_IN_TOTAL
-from ava.domain.pause import Pause
+from ava.domain.fleet import NodeView, RunningJob
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
@@ -16,75 +14,9 @@ from ava.store.engine.statement import Statement
 
 #: Max jobs per node.
 _MAX_JOBS = 50
-#: Seconds after its last refusal in which a node is shown as refusing messages. A waiting job's message returns within
-#: 30 s.
+#: A node is shown as refusing messages for this number of seconds after its last refusal. A waiting job's message
+#: returns within 30 s.
 _REFUSED_SECONDS = 60.0
-
-
-class NodeLiveness(StrEnum):
-    LIVE = "live"
-    #: Its heartbeats are missing.
-    SILENT = "silent"
-    #: After an orderly shutdown.
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunningJob:
-    """A job that a node runs."""
-
-    id: str = field(metadata={"prefix": "job"})
-    worker_id: str
-    attempt: int = field(metadata={"maximum": 6})
-    started_at: datetime
-    progress_json: str | None
-
-
-_HIDDEN = {"description": "Null for the roles of a tenant."}
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeView:
-    """A node, and the jobs that it runs for one tenant."""
-
-    id: str = field(metadata={"prefix": "node"})
-    name: str = field(metadata={"description": "Celery's name; the id for the roles of a tenant."})
-    host: str | None = field(metadata=_HIDDEN)
-    pid: int | None = field(metadata=_HIDDEN)
-    version: str
-    code_version: str | None = field(
-        metadata={"description": "The version of its handler modules, its `AVA_CODE_VERSION`; null: not set."}
-    )
-    queues: list[str] = field(metadata={"description": "The queues that it consumes."})
-    refused_queues: list[str] = field(
-        metadata={"description": "The queues that the broker refuses to it; it retries them every few seconds."}
-    )
-    refused_messages: list[str] = field(
-        metadata={
-            "description": "Why it has rejected messages of the broker in the last minute. `unsigned`: its "
-            "`AVA_MESSAGE_KEY` lacks the signing key, and their jobs wait; otherwise another program writes such "
-            "messages. Empty for the roles of a tenant."
-        }
-    )
-    workers: list[str]
-    processes: int = field(metadata={"description": "Max number of jobs that it can run."})
-    has_slots: bool = field(
-        metadata={"description": "True if these are slots of one process, for the jobs of concurrent workers."}
-    )
-    busy: int = field(
-        metadata={"description": "The number of running jobs of all tenants; for the roles of a tenant, only its own."}
-    )
-    #: Memory of the parent and its children; also None before the first heartbeat.
-    memory_bytes: int | None = field(metadata=_HIDDEN)
-    state: NodeLiveness
-    started_at: datetime
-    seen_at: datetime
-    stopped_at: datetime | None
-    #: While it is paused it claims no new jobs and finishes its running jobs.
-    paused: Pause | None
-    #: Number of jobs that it runs for the tenant, and the oldest of them.
-    busy_of_tenant: int = field(metadata={"internal": True})
-    jobs: list[RunningJob] = field(metadata={"description": "The jobs of the caller's tenant that it is running."})
 
 
 _ROWS = RecordRows(
@@ -100,7 +32,7 @@ _ROWS = RecordRows(
     readers={"paused": pause_columns.read},
     without=("busy_of_tenant", "jobs"),
 )
-# A tenant sees the nodes with one of its workers, and those that still run a job of the tenant.
+# A tenant sees nodes that have one of its workers or still run one of its jobs.
 _MATCHES = """(%(node_id)s::uuid IS NULL OR n.id = %(node_id)s::uuid)
     AND (%(is_paused)s::bool IS NULL OR %(is_paused)s = (n.paused_at IS NOT NULL))
     AND (%(has_all)s OR n.workers && ARRAY(

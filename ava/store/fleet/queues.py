@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from ava.domain.access.actor import Actor
-from ava.domain.pause import Pause
+from ava.domain.fleet import Queue
 from ava.store import pause_columns
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.fleet.workers import IS_VISIBLE
 from ava.store.pause_columns import PAUSE_SET, RESUME_SET
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queue:
-    """A queue, and the jobs of one tenant."""
-
-    queue: str
-    queued: int = 0
-    running: int = 0
-    waiting: int = field(
-        default=0,
-        metadata={"description": "Jobs that wait for other jobs, an event or a time; not among the queued jobs."},
-    )
-    paused: Pause | None
-    oldest_seconds: float | None = field(
-        default=None,
-        metadata={"description": "The waiting time of the oldest startable job; null if none could start."},
-    )
-
 
 _PAUSE = Statement(f"""
 INSERT INTO queues AS q (queue, paused_at, paused_by, pause_reason)
@@ -64,7 +43,7 @@ ORDER BY u.queue
 
 
 def visible(connection: Connection, *, tenant_id: str, has_all_paused: bool, queue: str | None = None) -> list[Queue]:
-    """Return the queues of the workers that a tenant can use, by name, or only one of them.
+    """Return the queues of the workers that a tenant can use, by name, or only `queue`.
 
     `has_all_paused`: also paused queues that no worker of the tenant uses.
     """

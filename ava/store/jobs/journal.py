@@ -7,7 +7,7 @@ nothing that the next run has not read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ava.domain import ids
@@ -15,7 +15,15 @@ from ava.domain.access import tokens
 from ava.domain.access.tokens import Token
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import RunKey
-from ava.domain.jobs.waits import ChildState, EntryState, JournalEntry, JournalKind, LoadedJournal, NewEntry
+from ava.domain.jobs.waits import (
+    ChildOutput,
+    ChildState,
+    EntryState,
+    JournalEntry,
+    JournalKind,
+    LoadedJournal,
+    NewEntry,
+)
 from ava.domain.limits.table import PAYLOAD_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
@@ -256,14 +264,6 @@ def load_children(connection: Connection, run: RunKey, child_ids: Sequence[str])
 def load_waits(connection: Connection, run: RunKey, names: Sequence[str]) -> LoadedJournal:
     """Return the entries of waits with these names, and all received events, without their values."""
     return loaded(connection.exec_driver_sql(_WAITS, rows.run_parameters(run) | {"names": list(names)}).all())
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChildOutput(ChildState):
-    #: None also beyond the size of the response.
-    output_json: str | None = field(metadata={"description": "The output of a completed child.", "form": {}})
-    #: Whether it is within the size of the response.
-    fits: bool = field(metadata={"internal": True})
 
 
 _FITS = "j.before < %(max_bytes)s"

@@ -3,58 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from ava.domain import ids
-from ava.domain.access.actor import Actor
+from ava.domain.access.actor import Actor, AuditEntry, AuditRecord
 from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement, text_array
 from ava.store.partitions import delete_rows, deletes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AuditRecord:
-    tenant_id: str
-    actor: Actor = field(
-        metadata={"description": "Who sent the request. The label of an API key is no identity: its holder chose it."}
-    )
-    role: str
-    #: Such as `jobs.cancel`.
-    action: str
-    #: None if there is no single one, for example for bulk changes.
-    target: str | None
-    status: int = field(
-        metadata={
-            "description": "The HTTP status of the response. Refused requests have entries too.",
-            "minimum": 100,
-            "maximum": 599,
-        }
-    )
-    address: str = field(
-        metadata={"description": "The address of the peer, and in `for` the addresses of x-forwarded-for."}
-    )
-    request_id: str
-    at: datetime
-    occurrences: int | None = field(
-        default=None,
-        metadata={
-            "description": "The number of refusals that the entry stands for, if it is a sample of similar refusals.",
-            "minimum": 1,
-            "maximum": 2**31,
-        },
-    )
-    changes_json: str | None = field(
-        default=None, metadata={"description": "The changed fields, as `{field: [old, new]}`.", "payload": "changes"}
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditEntry(AuditRecord):
-    id: str = field(metadata={"prefix": "aud"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated
 
 from ava.domain import ids
+from ava.domain.analytics import Depth, Failure, Latency, Minute, Overview
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import Trigger
 from ava.store.engine import clock
@@ -25,84 +24,6 @@ _RECENT = timedelta(minutes=5)
 #: Newest final jobs per status and trigger for the percentiles.
 _SAMPLE = 500
 _WINDOW = timedelta(minutes=60)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Depth:
-    """How many jobs of one priority are queued."""
-
-    priority: int = field(metadata={"minimum": priority.FIRST, "maximum": priority.LAST})
-    queued: int
-    scheduled: int = field(
-        metadata={"description": "The queued jobs of this priority with a `scheduled_at` in the future."}
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A failed job."""
-
-    id: str = field(metadata={"prefix": "job"})
-    worker_id: str
-    error: str | None = field(metadata={"payload": "error"})
-    completed_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Minute:
-    """How many jobs ended in one minute."""
-
-    minute: datetime
-    completed: int
-    failed: int
-    cancelled: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Latency:
-    """Percentiles of the newest jobs of the last hour, in milliseconds; None if there are no jobs."""
-
-    sampled: int = field(metadata={"description": "The number of sampled jobs."})
-    start_p50_ms: float | None = field(
-        metadata={"description": "The time from when a job is due to its handler's start, over the last 5 minutes."}
-    )
-    start_p95_ms: float | None
-    run_p50_ms: float | None = field(metadata={"description": "The time from the handler's start to its end."})
-    run_p95_ms: float | None
-
-
-_SCHEDULED = {
-    "description": "Queued jobs with a `scheduled_at` in the future. Pending retries and jobs deferred by their "
-    "handler are not counted."
-}
-_BACKLOG = {"description": "The waiting time of the oldest due job."}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overview:
-    """A tenant's jobs at one time of the database's clock."""
-
-    queued: int
-    queued_is_exact: bool = field(metadata={"description": "False if `queued` is a lower bound."})
-    scheduled: int = field(metadata=_SCHEDULED)
-    running: int
-    by_priority: list[Depth]
-    #: When the oldest startable job became due; None if there is none.
-    oldest_due_at: datetime | None
-    latency: Latency
-    minutes: list[Minute] = field(metadata={"description": "The last 60 minutes, oldest first."})
-    counted_until: datetime = field(
-        metadata={"description": "The time until which ended jobs are counted in `minutes`."}
-    )
-    failures: list[Failure] = field(metadata={"description": "The 5 most recent failures, newest first."})
-    sampled_at: datetime
-
-    @property
-    def backlog_age_seconds(self) -> Annotated[float | None, _BACKLOG]:
-        """Return how long the oldest startable job has waited, in seconds."""
-        if self.oldest_due_at is None:
-            return None
-        return max(0.0, round((self.sampled_at - self.oldest_due_at).total_seconds(), 3))
 
 
 def read(connection: Connection, *, tenant_id: str) -> Overview:

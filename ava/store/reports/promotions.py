@@ -6,9 +6,9 @@ It keeps the promise that operators see when a promotion has lost commits (docs/
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
+from ava.domain.fleet import Promotion
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
@@ -74,30 +74,6 @@ def record(connection: Connection, timeline: int, *, is_lossy: bool) -> int | No
         _RECORD, {"timeline": timeline, "is_lossy": is_lossy, "limit": _MAX_COUNTED}
     ).first()
     return None if row is None else row.running
-
-
-@dataclass(frozen=True, kw_only=True)
-class Promotion:
-    timeline: int = field(
-        metadata={
-            "description": "The PostgreSQL timeline that began with the promotion.",
-            "minimum": 1,
-            "maximum": 2**31,
-        }
-    )
-    seen_at: datetime = field(metadata={"description": "When the active dispatcher detected the promotion."})
-    running: int = field(
-        metadata={
-            "description": "The number of runs in progress at the promotion. Their processes ask the new primary "
-            "whether they still own them."
-        }
-    )
-    is_lossy: bool = field(
-        metadata={
-            "description": "True if committed transactions are known to be lost. False: no loss was detected.",
-            "name": "lossy",
-        }
-    )
 
 
 _ROWS = RecordRows(Promotion, "p")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from ava.domain.counts import MAX_COUNTED_OF_WORKER
+from ava.domain.fleet import QueueCounts, WorkerCount
 from ava.domain.jobs import priority
 from ava.domain.jobs.wait_reasons import SUSPENDED
 from ava.store.engine.database import Connection
@@ -22,45 +20,6 @@ _MAX_WAITING = 100_000
 #: Published jobs of one queue and priority, of all tenants, and next jobs of the backlog that are compared.
 _MAX_PUBLISHED = 2_000
 _MAX_NEXT = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerCount:
-    """The numbers of waiting and running jobs of one worker."""
-
-    worker_id: str
-    queued: int
-    running: int
-    high_priority: int = field(
-        metadata={"description": f"Queued jobs of priority {priority.FIRST} to {priority.HIGH}."}
-    )
-
-
-_WAITING_TOTAL = {
-    "description": "Jobs that wait for other jobs, an event or a time. They are not included in the queued jobs."
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class QueueCounts:
-    """The number of a tenant's queued and running jobs by worker, at one time of the database's clock."""
-
-    by_worker: list[WorkerCount]
-    #: Jobs by worker that wait for other jobs, an event or a time; not included in the queued jobs.
-    waiting: Mapping[str, int]
-    sampled_at: datetime
-
-    @property
-    def total_queued(self) -> int:
-        return sum(count.queued for count in self.by_worker)
-
-    @property
-    def total_running(self) -> int:
-        return sum(count.running for count in self.by_worker)
-
-    @property
-    def total_waiting(self) -> Annotated[int, _WAITING_TOTAL]:
-        return sum(self.waiting.values())
 
 
 # An index has all that this reads.
@@ -113,7 +72,7 @@ def queue_counts(connection: Connection, *, tenant_id: str) -> QueueCounts:
     """Return the tenant's queued and running jobs by worker, each counted up to `MAX_COUNTED_OF_WORKER`."""
     given: dict[str, object] = {"tenant_id": tenant_id, "limit": _MAX_WAITING}
     waiting: dict[str, int] = {row[0]: row[1] for row in connection.exec_driver_sql(_WAITING, given)}
-    # If not all were counted, the queued jobs are those among the first, a lower bound.
+    # If not all were counted, the queued jobs are counted among the first jobs, a lower bound.
     subtracted = waiting if sum(waiting.values()) < _MAX_WAITING else {}
     given |= {"workers": [*subtracted], "waiting": [*subtracted.values()], "limit": MAX_COUNTED_OF_WORKER}
     found = connection.exec_driver_sql(_QUEUE_COUNTS, given).all()

@@ -4,9 +4,10 @@ Every count is bounded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ava.domain.counts import MAX_COUNTED_OF_TENANT, MAX_IN_TOTAL, PageBounds
+from ava.domain.fleet import TenantLoad
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
@@ -15,32 +16,6 @@ from ava.store.jobs.transitions.rules import IS_SCHEDULED
 #: Max tenants that one call scans, ordered by id, and the number that one statement counts.
 MAX_SCANNED = 2_000
 _TENANTS_PER_STATEMENT = 200
-_COUNTED = {"description": f"Exact up to {MAX_COUNTED_OF_TENANT:,}; never higher."}
-_ENDED = {"description": "The jobs that ended in the last hour."}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TenantLoad:
-    tenant_id: str
-    #: Queued jobs that do not wait for their trigger's date, and queued jobs that do.
-    waiting: int = field(metadata=_COUNTED)
-    scheduled: int = field(metadata=_COUNTED)
-    running: int = field(metadata=_COUNTED)
-    completed: int = field(metadata=_ENDED)
-    failed: int = field(metadata=_ENDED)
-    cancelled: int = field(metadata=_ENDED)
-    share: float | None = field(
-        metadata={"description": "Its share of the run time of all jobs that ended in the last hour, 0 to 1."}
-    )
-
-    @property
-    def id(self) -> str:
-        return self.tenant_id
-
-    @property
-    def has_jobs(self) -> bool:
-        """Return True if it has jobs that wait, run, or ended in the last hour."""
-        return self.waiting + self.scheduled + self.running + self.completed + self.failed + self.cancelled > 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

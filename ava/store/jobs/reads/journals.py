@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-
 from ava.domain.counts import MAX_IN_TOTAL
 from ava.domain.jobs.job import Job, JobKey
-from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, WaitCondition
+from ava.domain.jobs.waits import ShownEntry, ShownWait
 from ava.domain.limits.table import PAYLOAD_BYTES, RESPONSE_BYTES
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
@@ -21,38 +17,6 @@ from ava.store.jobs.transitions.log_lines import SEQ_PER_RUN
 ENDED_AT = f"""(SELECT l.times[1] FROM job_logs AS l
     WHERE l.tenant_id = w.tenant_id AND l.job_id = w.job_id AND l.seq >= (w.run_no + 1) * {SEQ_PER_RUN}
     ORDER BY l.seq LIMIT 1)"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShownEntry:
-    """An entry of a journal."""
-
-    kind: JournalKind
-    name: str = field(metadata={"payload": "string"})
-    state: EntryState = field(
-        metadata={
-            "description": "`began`: a step that runs at most once; `done`; `waits`: a sleep, or a wait with a timeout"
-            "; `timed_out`."
-        }
-    )
-    attempt: int = field(metadata={"description": "The last attempt that used it.", "minimum": 1})
-    value_json: str | None = field(
-        metadata={
-            "description": "The return value of a step, or the state of an approval; null if it is large. For a "
-            "`gather` that suspended: the numbers of its waiting branches, each with the number of the wait at which "
-            "it stops in this attempt.",
-            "form": {},
-            "payload": "value",
-        }
-    )
-    value_bytes: int | None = field(metadata={"description": "Size in bytes of a value over 16 KiB."})
-    child: ChildState | None = field(
-        metadata={"description": "The child; for `wait_any` the child that it returned. Null once it was deleted."}
-    )
-    until: datetime | None = field(metadata={"description": "The end of a sleep, or the timeout of a wait."})
-    written_at: datetime
-    #: Its position in the order of writing.
-    n: int = field(metadata={"internal": True})
 
 
 _ENTRY_ROWS = RecordRows(
@@ -89,22 +53,6 @@ def entries(
     given = rows.job_parameters(job) | {"after": after, "limit": limit, "offset": offset, "large": large}
     found = connection.exec_driver_sql(_ENTRIES, given | {"max_bytes": RESPONSE_BYTES.value})
     return [_ENTRY_ROWS.read(row, child=read_child(row[_ENTRY_ROWS.count :])) for row in found]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShownWait:
-    """A wait of a job."""
-
-    #: The run that began it; 0 for a job that waits from the beginning.
-    run_no: int = field(metadata={"internal": True})
-    condition: WaitCondition
-    job_ids: Sequence[str] = field(
-        metadata={"description": "The jobs that it waits for, at most 100.", "name": "jobs", "prefix": "job"}
-    )
-    began_at: datetime
-    ended_at: datetime | None = field(
-        metadata={"description": "When the handler was entered again after the wait; null before."}
-    )
 
 
 _JOBS = "coalesce(w.waiting_for -> 'jobs', '[]')"
