@@ -8,14 +8,14 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.access.caller import Caller
 from ava.domain.counts import PageBounds
-from ava.domain.limits.limit import Limit, LimitUse, TenantRules
+from ava.domain.limits.limit import Limit, LimitUse, TenantRules, WorkerLimitUse
 from ava.domain.limits.table import LIMITS, MOST_URGENT_PRIORITY, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES
 from ava.errors import TenantNotFound
 from ava.settings import Settings
 from ava.store.engine.database import Database
 from ava.store.fleet import tenants
 from ava.store.reports import tenant_usage
-from ava.store.reports.tenant_usage import MAX_COUNTED_IN_USE, WorkerLimitUse
+from ava.store.reports.tenant_usage import MAX_COUNTED_IN_USE
 
 
 class TenantLimits:

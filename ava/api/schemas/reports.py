@@ -26,11 +26,10 @@ from ava.domain import ids
 from ava.domain.access.actor import AuditEntry
 from ava.domain.analytics import MAX_DAYS, Analytics, Ended, EndedCounts, GroupBy, Overview, SeriesPoint
 from ava.domain.fleet import Promotion, TenantLoad
-from ava.domain.limits.limit import LimitUse, TenantRules
+from ava.domain.limits.limit import LimitUse, TenantRules, WorkerLimitUse
 from ava.domain.series import DEFAULT_RANGE_SECONDS, MAX_RANGE_SECONDS, MIN_RANGE_SECONDS, Series
 from ava.domain.worker import MAX_RETENTION_DAYS, MIN_RETENTION_DAYS, Scope
 from ava.store.reports.audit import AuditFilter
-from ava.store.reports.tenant_usage import WorkerLimitUse
 
 _DEFAULT_DAYS = 30
 _Name = partial(BoundedString, 100, characters=DISPLAYED)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
 from ava.domain.jobs import priority
+from ava.domain.limits.rates import Rate
 from ava.settings import Settings
 
 #: The highest limit of running jobs that operators can set for a tenant.
@@ -21,11 +21,11 @@ _SETTING = {"description": "The environment variable that sets the limit; null: 
 class Limit:
     """A named limit with a fixed value, or the value of a setting."""
 
-    name: str = dataclasses.field(metadata={"description": "The name in errors, such as `bulk_jobs`."})
-    unit: str = dataclasses.field(metadata={"description": "The counted unit, such as `bytes`."})
+    name: str = field(metadata={"description": "The name in errors, such as `bulk_jobs`."})
+    unit: str = field(metadata={"description": "The counted unit, such as `bytes`."})
     #: The limited quantity, as a sentence without a verb: "Bytes of a body …".
     meaning: str
-    status: int | None = dataclasses.field(
+    status: int | None = field(
         metadata={
             "description": "The HTTP status when a request exceeds the limit; null: the response ends early instead.",
             "minimum": 400,
@@ -84,18 +84,18 @@ class TenantRules:
     """The limits that operators have set for a tenant; null: the installation's default."""
 
     tenant_id: str
-    max_running: int | None = dataclasses.field(
+    max_running: int | None = field(
         default=None,
         metadata={"description": "Max number of its running jobs; 0: none.", "minimum": 0, "maximum": MAX_RUNNING},
     )
-    weight: float | None = dataclasses.field(
+    weight: float | None = field(
         default=None,
         metadata={
             "description": "Its weight in fair queueing (default 1), relative to the weights of other tenants.",
             "maximum": 1_000.0,
         },
     )
-    most_urgent_priority: int | None = dataclasses.field(
+    most_urgent_priority: int | None = field(
         default=None,
         metadata={
             "description": "The smallest priority number that its jobs may have; a smaller number is raised to it.",
@@ -103,7 +103,7 @@ class TenantRules:
             "maximum": priority.LAST,
         },
     )
-    retention_days: float | None = dataclasses.field(
+    retention_days: float | None = field(
         default=None,
         metadata={
             "description": "Retention of its ended jobs and their log lines, in days; a worker's own "
@@ -116,9 +116,33 @@ class TenantRules:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitUse:
-    limit: Limit = dataclasses.field(metadata={"flat": True})
+    limit: Limit = field(metadata={"flat": True})
     #: Or the tenant's own value from operators.
-    value: int | None = dataclasses.field(metadata={"description": "Null: there is no limit."})
+    value: int | None = field(metadata={"description": "Null: there is no limit."})
     #: At most `MAX_COUNTED_IN_USE`.
-    used: int | None = dataclasses.field(metadata={"description": "The tenant's usage; null: not counted."})
-    used_is_exact: bool | None = dataclasses.field(metadata={"description": "False: `used` is a lower bound."})
+    used: int | None = field(metadata={"description": "The tenant's usage; null: not counted."})
+    used_is_exact: bool | None = field(metadata={"description": "False: `used` is a lower bound."})
+
+
+#: Max counted running and queued jobs of a worker with a limit.
+MAX_COUNTED = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerLimitUse:
+    """A worker with a limit, and the jobs of one tenant that run or wait."""
+
+    worker_id: str
+    max_running: int | None = field(metadata={"description": "Max number of running jobs; null: no limit."})
+    max_running_per: str | None = field(
+        metadata={"description": "`tenant`, a path in the input, or null: the whole worker."}
+    )
+    rate: Rate | None = field(metadata={"description": "Max starts per period, such as `100/minute`."})
+    rate_per: str | None
+    running: int = field(metadata={"description": "The tenant's running jobs of the worker."})
+    waiting: int = field(
+        metadata={
+            "description": f"Jobs waiting for a permit, among the first {MAX_COUNTED:,} queued jobs of the worker."
+        }
+    )
+    waiting_is_exact: bool = field(metadata={"description": "False: `waiting` is a lower bound."})

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.jobs.wait_reasons import SUSPENDED
-from ava.domain.limits.rates import Rate
+from ava.domain.limits.limit import MAX_COUNTED, WorkerLimitUse
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
@@ -100,29 +98,6 @@ def read(connection: Connection, *, tenant_id: str) -> dict[str, int | None]:
     Stored bytes are a measured sum; None if there is none.
     """
     return dict(connection.exec_driver_sql(_READ, {"tenant_id": tenant_id}).mappings().one())
-
-
-MAX_COUNTED = 1_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerLimitUse:
-    """A worker with a limit, and the jobs of one tenant that run or wait."""
-
-    worker_id: str
-    max_running: int | None = field(metadata={"description": "Max number of running jobs; null: no limit."})
-    max_running_per: str | None = field(
-        metadata={"description": "`tenant`, a path in the input, or null: the whole worker."}
-    )
-    rate: Rate | None = field(metadata={"description": "Max starts per period, such as `100/minute`."})
-    rate_per: str | None
-    running: int = field(metadata={"description": "The tenant's running jobs of the worker."})
-    waiting: int = field(
-        metadata={
-            "description": f"Jobs waiting for a permit, among the first {MAX_COUNTED:,} queued jobs of the worker."
-        }
-    )
-    waiting_is_exact: bool = field(metadata={"description": "False: `waiting` is a lower bound."})
 
 
 _IS_LIMITED = f"(w.max_running IS NOT NULL OR w.rate_jobs IS NOT NULL) AND {IS_VISIBLE}"
