@@ -16,8 +16,8 @@ from contextlib import closing
 from ava.domain import ids
 from ava.domain.jobs.job_filter import JobFilter
 from ava.domain.jobs.wait_reasons import WaitsFor
-from ava.domain.limits.graph_limits import TREE_JOBS
 from ava.domain.limits.rates import Rate
+from ava.domain.limits.table import TREE_JOBS
 from ava.domain.worker import OnWorkerLost, WorkerLimits, WorkerSpec
 from ava.settings import load
 from ava.store.engine import schema

@@ -8,7 +8,7 @@ from typing import Any
 from ava.api.http.callers.credentials import ROLES
 from ava.domain.events.event import MAX_ID_CHARS, MAX_TEXT_CHARS
 from ava.domain.jobs.job import Trigger
-from ava.domain.limits.inbound_limits import BULK_EVENTS
+from ava.domain.limits.table import BULK_EVENTS
 from ava.error_codes import ErrorCode
 
 INTRODUCTION = (

@@ -30,8 +30,7 @@ from ava.domain.jobs.waits import (
     ShownEntry,
     Wait,
 )
-from ava.domain.limits.graph_limits import ALL_STEPS_BYTES, STEPS
-from ava.domain.limits.table import RESPONSE_BYTES
+from ava.domain.limits.table import ALL_STEPS_BYTES, RESPONSE_BYTES, STEPS
 from ava.domain.strings import one_line
 from ava.errors import (
     Forbidden,

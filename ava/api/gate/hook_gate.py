@@ -9,9 +9,8 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ava.domain.limits.inbound_limits import RATE_LIMIT_ADDRESS, RATE_LIMIT_HOOK
 from ava.domain.limits.limit import Limit
-from ava.domain.limits.table import RATE_LIMIT_RUNS
+from ava.domain.limits.table import RATE_LIMIT_ADDRESS, RATE_LIMIT_HOOK, RATE_LIMIT_RUNS
 from ava.errors import TooMany
 from ava.settings import Settings
 

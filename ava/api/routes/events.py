@@ -26,7 +26,7 @@ from ava.domain.access.caller import Caller, Role
 from ava.domain.events.cloud_events import BATCH, STRUCTURED, is_cloud_event, read_binary, read_structured
 from ava.domain.events.event import EventSpec, InboundEvent, redacted
 from ava.domain.limits import table as limits
-from ava.domain.limits.inbound_limits import BULK_EVENTS
+from ava.domain.limits.table import BULK_EVENTS
 from ava.errors import InvalidFields, MediaTypeRefused
 
 _CLOUD_EVENT = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.paid", "data": {"number": 7}}

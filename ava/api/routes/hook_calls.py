@@ -12,7 +12,7 @@ from ava.api.http.operations import described
 from ava.api.routes.hooks import CALLS
 from ava.api.schemas.hooks import ReceiptRecord, write_receipt
 from ava.domain.events.hook import Received
-from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES
+from ava.domain.limits.table import HOOK_BODY_BYTES
 from ava.errors import HookUnknown, PayloadTooLarge, SignatureRefused
 from ava.services.events.hooks import OpenHook
 from ava.services.events.receiving import caller_of

@@ -30,7 +30,7 @@ from ava.api.schemas.hooks import (
     write_test,
 )
 from ava.api.schemas.pause_fields import paused_list_query
-from ava.domain.limits import inbound_limits
+from ava.domain.limits import table as limits
 from ava.domain.secrets.redaction import HIDDEN
 from ava.services.events.hooks import NewHook
 from ava.store.delivery_table import DeliveryFilter
@@ -55,7 +55,7 @@ CALLS = "/v1/hooks"
     "generated it. Each delivery creates a job of `worker_id`, or an event for the subscriptions.",
     body=HookBody(),
     body_as="new",
-    max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
     record=HookRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
@@ -88,7 +88,7 @@ _calls.add_show()
     "for `keep_secret_seconds` (default: a day); up to 4 secrets are valid together.",
     body=HookChangeBody(),
     body_as="asked",
-    max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
     record=HookRecord(),
     failures=(404, 409, 413, 415, 422),
     query=DryRunQuery(),

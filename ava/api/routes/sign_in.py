@@ -18,7 +18,7 @@ from ava.api.http.client_addresses import client_address
 from ava.api.http.context import context
 from ava.api.routes.sessions import set_cookie
 from ava.domain.access.sign_in import PENDING_SECONDS, cookie_name
-from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES
+from ava.domain.limits.table import HOOK_BODY_BYTES
 from ava.errors import BadRequest, NotFound, SignInRefused, Unauthorized
 from ava.services.sign_in import CALLBACK, METADATA, ProviderResponse, SignIn
 

@@ -24,7 +24,7 @@ from ava.api.schemas.subscriptions import (
     write_subscription,
     write_tried,
 )
-from ava.domain.limits import inbound_limits
+from ava.domain.limits import table as limits
 from ava.services.events.subscriptions import try_rule
 
 blueprint = Blueprint("subscriptions", __name__, url_prefix="/v1/ava/subscriptions")
@@ -45,7 +45,7 @@ _calls = ResourceCalls(
     "pattern or template is refused with the path of the mistake.",
     body=SubscriptionBody(),
     body_as="fields",
-    max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
     record=SubscriptionRecord(),
     status=201,
     failures=(404, 409, 413, 415, 422),
@@ -85,7 +85,7 @@ _calls.add_show()
     description="Changes only the fields in the body, for events from now on.",
     body=SubscriptionChangeBody(),
     body_as="changes",
-    max_bytes=inbound_limits.SUBSCRIPTION_BODY_BYTES,
+    max_bytes=limits.SUBSCRIPTION_BODY_BYTES,
     record=SubscriptionRecord(),
     failures=(404, 409, 413, 415, 422),
     query=DryRunQuery(),

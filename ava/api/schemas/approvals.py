@@ -35,7 +35,7 @@ from ava.domain.approval import (
     SentDecision,
 )
 from ava.domain.approval_rule import rule_json
-from ava.domain.limits.graph_limits import APPROVAL_BYTES
+from ava.domain.limits.table import APPROVAL_BYTES
 
 _NAMES = tuple(inspect.signature(ApprovalRequest.of).parameters)
 

@@ -15,8 +15,7 @@ from ava.api.http.strict import Entries, Strict
 from ava.api.schemas.jobs import TriggerBody
 from ava.domain.jobs import graphs
 from ava.domain.jobs.job import JobSpec
-from ava.domain.limits.graph_limits import GRAPH_EDGES
-from ava.domain.limits.table import BULK_JOBS, NAMED_ERRORS
+from ava.domain.limits.table import BULK_JOBS, GRAPH_EDGES, NAMED_ERRORS
 from ava.errors import InvalidFields
 
 _EntryName = partial(

@@ -28,8 +28,8 @@ from ava.domain import ids
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs import priority
 from ava.domain.jobs.waits import ChildOutput, EntryState, NewChild
-from ava.domain.limits.graph_limits import CHILDREN_PER_CALL, OUTPUTS_PER_CALL, STEP_BYTES, TREE_JOBS
 from ava.domain.limits.limit import Limit
+from ava.domain.limits.table import CHILDREN_PER_CALL, OUTPUTS_PER_CALL, STEP_BYTES, TREE_JOBS
 from ava.handler.call_arguments import MAX_NAME, MAX_WAIT_SECONDS
 from ava.services.durable_runs import SentStep, SentWait
 

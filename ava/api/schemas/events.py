@@ -32,8 +32,7 @@ from ava.domain.events.pattern_rules import PatternError
 from ava.domain.events.patterns import compile_pattern
 from ava.domain.events.subscription import is_event_type
 from ava.domain.events.templates import TemplateError, compile_template
-from ava.domain.limits.inbound_limits import BULK_EVENTS
-from ava.domain.limits.table import INPUT_BYTES
+from ava.domain.limits.table import BULK_EVENTS, INPUT_BYTES
 from ava.store.events.events import EventFilter
 
 # In ------------------------------------------------------------------------------------------------------------------

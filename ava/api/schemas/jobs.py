@@ -38,7 +38,7 @@ from ava.domain.jobs.job import RECORD, Job, JobSpec, Trigger
 from ava.domain.jobs.job_change import JobChange
 from ava.domain.jobs.job_filter import JobFilter, JobSort
 from ava.domain.jobs.retry import MAX_RETRIES
-from ava.domain.limits.graph_limits import DEADLINE_SECONDS
+from ava.domain.limits.table import DEADLINE_SECONDS
 from ava.store.jobs.reads.lists import Payloads
 
 # In ------------------------------------------------------------------------------------------------------------------

@@ -28,13 +28,13 @@ from ava.api.schemas.jobs import light_writer
 from ava.api.schemas.keys import WorkerIds
 from ava.domain.jobs.job import LogLevel
 from ava.domain.jobs.run_log import ClaimedRun, RunEnd, RunHeartbeats, RunStop
-from ava.domain.limits.graph_limits import WAITS_PER_CALL
 from ava.domain.limits.table import (
     OUTPUT_BYTES,
     RUN_LINES,
     RUN_LINES_PER_CALL,
     RUNS_PER_CLAIM,
     RUNS_PER_HEARTBEAT,
+    WAITS_PER_CALL,
 )
 from ava.domain.strings import storable
 from ava.services.durable_runs import SentWaits

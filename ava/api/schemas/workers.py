@@ -29,8 +29,7 @@ from ava.api.schemas.pause_fields import PauseBody, paused_filter
 from ava.api.schemas.setting_fields import NamedStrings, RateString
 from ava.api.schemas.trigger_fields import RetryDelaysBody
 from ava.domain.input_schema import check_schema
-from ava.domain.limits.graph_limits import DEADLINE_SECONDS
-from ava.domain.limits.table import WORKER_ENTRIES, WORKER_SECRETS
+from ava.domain.limits.table import DEADLINE_SECONDS, WORKER_ENTRIES, WORKER_SECRETS
 from ava.domain.schema_costs import TENANTS
 from ava.domain.strings import storable
 from ava.domain.worker import PULL_RUNTIME, PullWorkerSpec, Scope, Worker, WorkerSettings, WorkerStatus

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ava.domain.events.event import MAX_PATH_NAMES, MISSING, find_at_path, split_path
-from ava.domain.limits.inbound_limits import PATTERN_LEVELS, PATTERN_RULES
+from ava.domain.limits.table import PATTERN_LEVELS, PATTERN_RULES
 
 FIELDS = (
     "id", "source_id", "type", "source", "subject", "time", "data", "extensions", "headers", "created_at",

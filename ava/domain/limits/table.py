@@ -6,34 +6,12 @@ A limit that operators can set is a field of `Settings`, which has its default. 
 
 from __future__ import annotations
 
+from ava.domain import approval
+from ava.domain.events import pattern_rules, patterns
 from ava.domain.jobs import waits
-from ava.domain.limits.graph_limits import (
-    DEADLINE_SECONDS,
-    GRAPH_EDGES,
-    JOURNAL_LIMITS,
-    TREE_DEPTH,
-    TREE_JOBS,
-    WAITING_JOBS,
-)
-from ava.domain.limits.inbound_limits import (
-    BULK_EVENTS,
-    EVENT_COMPARISONS,
-    EVENT_COPIED_BYTES,
-    EVENT_JOBS,
-    EVENT_WAIT_COMPARISONS,
-    HOOK_BODY_BYTES,
-    HOOKS,
-    PATTERN_COMPARISONS,
-    PATTERN_LEVELS,
-    PATTERN_RULES,
-    RATE_LIMIT_ADDRESS,
-    RATE_LIMIT_HOOK,
-    REFUSED_BYTES,
-    REPLAYED_DELIVERIES,
-    SUBSCRIPTION_BODY_BYTES,
-    SUBSCRIPTIONS,
-)
 from ava.domain.limits.limit import Limit
+
+_KIB, _MIB = 2**10, 2**20
 
 # fmt: off
 # The first line of a limit has its values, the next its meaning.
@@ -44,9 +22,6 @@ MCP_TEXT = Limit(name="mcp_text", unit="characters", status=None, fixed=32_768,
 MCP_LOG_LINES = Limit(name="mcp_log_lines", unit="lines", status=None, fixed=200,
     meaning="Lines of a log in an MCP result.")
 MCP_LIMITS = (MCP_TOOLS, MCP_TEXT, MCP_LOG_LINES)
-
-
-_KIB, _MIB = 2**10, 2**20
 
 
 HEADER_FIELDS = Limit(name="header_fields", unit="fields", status=431, fixed=40,
@@ -197,6 +172,75 @@ RUN_LOG_BYTES = Limit(name="run_log_bytes", unit="bytes", status=413, fixed=64 *
 RATE_LIMIT_RUNS = Limit(name="rate_limit_runs", unit="requests", status=429, field="rate_limit_runs",
     meaning="Claims of an API key and calls of the runs that it has claimed, in the setting's rolling period; "
     "heartbeats are counted separately, in each API process.")
+
+WAITING_JOBS = Limit(name="waiting_jobs", unit="jobs", status=429, field="tenant_max_waiting",
+    meaning="Jobs of a tenant that wait for other jobs, an event or a time. Beyond the limit, a bulk entry with "
+    "`after` is refused, and so is a handler's wait (`ava.TooManyWaiting`).")
+GRAPH_EDGES = Limit(name="graph_edges", unit="edges", status=422, fixed=10_000,
+    meaning="Names in the `after` lists of all entries of a bulk together.")
+TREE_JOBS = Limit(name="tree_jobs", unit="jobs", status=422, fixed=10_000,
+    meaning="Jobs below the root of a tree; the handler's call for a further child fails.")
+TREE_DEPTH = Limit(name="tree_depth", unit="jobs", status=422, fixed=32,
+    meaning="Levels of a tree; the handler's call for a deeper child fails.")
+DEADLINE_SECONDS = Limit(name="deadline_seconds", unit="seconds", status=422, fixed=366 * 86_400,
+    meaning="Seconds from a job's creation, or from its `scheduled_at`, to its deadline: a year.")
+STEPS = Limit(name="steps", unit="steps", status=422, fixed=waits.MAX_STEPS,
+    meaning="Steps of a job, and events and decisions that it waits for; `env.step`, `env.wait_event` and "
+    "`env.approve` refuse further ones.")
+STEP_BYTES = Limit(name="step_bytes", unit="bytes", status=413, fixed=waits.MAX_STEP_BYTES,
+    meaning="Bytes of the result of a step, as JSON.")
+ALL_STEPS_BYTES = Limit(name="all_steps_bytes", unit="bytes", status=422, fixed=waits.MAX_ALL_STEPS_BYTES,
+    meaning="Bytes of the results of all steps of a job, and of the events that it received.")
+CHILDREN_PER_CALL = Limit(name="children_per_call", unit="jobs", status=422, fixed=1_000,
+    meaning="Children that one call of a run over HTTP creates.")
+OUTPUTS_PER_CALL = Limit(name="outputs_per_call", unit="jobs", status=422, fixed=1_000,
+    meaning="Outputs of children that a run over HTTP reads in one call.")
+APPROVAL_BYTES = Limit(name="approval_bytes", unit="bytes", status=413, fixed=approval.MAX_CONTENT_BYTES,
+    meaning="Bytes of an approval's payload, of its schema, and of the answer, as JSON.")
+WAITS_PER_CALL = Limit(name="waits_per_call", unit="waits", status=422, fixed=100,
+    meaning="Waits that end one run over HTTP.")
+#: The limits of a job's journal.
+JOURNAL_LIMITS = (STEPS, STEP_BYTES, ALL_STEPS_BYTES, APPROVAL_BYTES)
+
+HOOKS = Limit(name="hooks", unit="hooks", status=409, fixed=1_000, meaning="Hooks of a tenant.")
+HOOK_BODY_BYTES = Limit(name="hook_body_bytes", unit="bytes", status=413, fixed=_MIB,
+    meaning="Bytes of the body of a request to a hook, before and after decompression.")
+SUBSCRIPTIONS = Limit(name="subscriptions", unit="subscriptions", status=409, fixed=10_000,
+    meaning="Subscriptions of a tenant.")
+SUBSCRIPTION_BODY_BYTES = Limit(name="subscription_body_bytes", unit="bytes", status=413, fixed=64 * _KIB,
+    meaning="Bytes of a body that creates or changes a hook or a subscription, with its pattern and its template.")
+PATTERN_LEVELS = Limit(name="pattern_levels", unit="levels", status=422, fixed=patterns.MAX_LEVELS,
+    meaning="Levels of nested objects in a pattern, and of nested lists and objects in a template.")
+PATTERN_RULES = Limit(name="pattern_rules", unit="rules", status=422, fixed=pattern_rules.MAX_RULES,
+    meaning="Values and rules of a pattern, and placeholders of a template.")
+PATTERN_COMPARISONS = Limit(name="pattern_comparisons", unit="comparisons", status=422, fixed=patterns.MAX_COMPARISONS,
+    meaning="Comparisons of one pattern with one event: the fields of the pattern, and its rules times the values in "
+    "the lists of the event. A field with many values, prefixes or suffixes costs little more than a field with one. "
+    "Beyond the limit, `refused` names the subscription, a hook refuses the delivery, and a handler's wait continues.")
+EVENT_COMPARISONS = Limit(name="event_comparisons", unit="comparisons", status=422, fixed=1_000_000,
+    meaning="Comparisons of all events of one request with all subscriptions of the tenant.")
+EVENT_WAIT_COMPARISONS = Limit(name="event_wait_comparisons", unit="comparisons", status=None, fixed=100_000,
+    meaning="Comparisons of events of one type with the waits of handlers in one transaction of the dispatcher, for at "
+    "most 0.1 s. The other waits follow, in turn with other tenants. A wait with an exact field costs one comparison "
+    "for each event with its value.")
+BULK_EVENTS = Limit(name="bulk_events", unit="events", status=422, fixed=1_000,
+    meaning="Events that one call may send.")
+EVENT_JOBS = Limit(name="event_jobs", unit="jobs", status=None, fixed=100,
+    meaning="Jobs that the events of one request create in its transaction, with inputs of at most 4 MiB together; "
+    "further ones are created within 5 s.")
+EVENT_COPIED_BYTES = Limit(name="event_copied_bytes", unit="bytes", status=None, fixed=32 * _MIB,
+    meaning="Bytes of the inputs of all jobs of one event together. Older subscriptions come first; `refused` names "
+    "the others.")
+REPLAYED_DELIVERIES = Limit(name="replayed_deliveries", unit="deliveries", status=422, fixed=1_000,
+    meaning="Deliveries of a hook that one call replays, with bodies of at most 64 MiB together.")
+REFUSED_BYTES = Limit(name="refused_delivery_bytes", unit="bytes", status=None, fixed=16 * _KIB,
+    meaning="Bytes that are stored of the body of a delivery whose sender gets an error, and of its headers; a longer "
+    "delivery cannot be replayed.")
+RATE_LIMIT_HOOK = Limit(name="rate_limit_hook", unit="requests", status=429, field="rate_limit_hook",
+    meaning="Requests to one hook in the setting's rolling period, in each API process.")
+RATE_LIMIT_ADDRESS = Limit(name="rate_limit_address", unit="requests", status=429, field="rate_limit_address",
+    meaning="Requests of one address to hooks without a valid token or signature, and heartbeats of unknown runs, in "
+    "the setting's rolling period. For IPv6 a network of 64 bits counts as one address.")
 
 #: All limits, in the order of the API and the docs. Add new limits here.
 LIMITS: tuple[Limit, ...] = (

@@ -10,7 +10,7 @@ from ava.domain.jobs import priority
 from ava.domain.jobs.job import Job, JobSpec, Trigger
 from ava.domain.jobs.new_job import UNMATCHED, NewJob, TreePosition
 from ava.domain.jobs.waits import ChildState, EntryState, JournalKind, NewChild, NewEntry
-from ava.domain.limits.graph_limits import TREE_DEPTH, TREE_JOBS
+from ava.domain.limits.table import TREE_DEPTH, TREE_JOBS
 from ava.errors import ChildrenRefused, RunStopped, required
 from ava.services.creation.job_creator import JobCreator
 from ava.services.creation.quotas import TriggerRules

@@ -16,8 +16,13 @@ from typing import Self
 from ava.domain.access.caller import Caller
 from ava.domain.jobs import priority
 from ava.domain.jobs.job import JobSpec
-from ava.domain.limits.graph_limits import WAITING_JOBS
-from ava.domain.limits.table import MOST_URGENT_PRIORITY, TENANT_QUEUED_JOBS, TENANT_RUNNING_JOBS, TENANT_STORED_BYTES
+from ava.domain.limits.table import (
+    MOST_URGENT_PRIORITY,
+    TENANT_QUEUED_JOBS,
+    TENANT_RUNNING_JOBS,
+    TENANT_STORED_BYTES,
+    WAITING_JOBS,
+)
 from ava.errors import PriorityTooUrgent, TooMany
 from ava.services.cache import Cache
 from ava.settings import Settings

@@ -18,7 +18,7 @@ from ava.domain.events.awaited import MAX_KEYS, AwaitedEvent, TooManyKeys, event
 from ava.domain.events.event import InboundEvent
 from ava.domain.events.patterns import Comparisons
 from ava.domain.jobs.job import Job
-from ava.domain.limits.inbound_limits import EVENT_WAIT_COMPARISONS
+from ava.domain.limits.table import EVENT_WAIT_COMPARISONS
 from ava.store.engine.database import Connection
 from ava.store.events import awaited, events
 from ava.store.events.awaited import EventWait, FoundEvent

@@ -13,7 +13,7 @@ from ava.domain.events.event import InboundEvent, Refusal
 from ava.domain.events.patterns import Comparisons
 from ava.domain.events.subscription import Subscription, make_input
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.limits.inbound_limits import EVENT_COMPARISONS, EVENT_COPIED_BYTES, EVENT_JOBS
+from ava.domain.limits.table import EVENT_COMPARISONS, EVENT_COPIED_BYTES, EVENT_JOBS
 from ava.errors import PayloadTooLarge, RequestError, TooManyComparisons
 from ava.process.pauses import Pauses
 from ava.services.creation.job_creator import JobCreator

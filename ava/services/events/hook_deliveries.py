@@ -17,7 +17,7 @@ from ava.domain.events import verification
 from ava.domain.events.hook import SKIP_REASON, BodyTooLarge, Receipt, Received, TestResult
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job
-from ava.domain.limits.inbound_limits import REPLAYED_DELIVERIES
+from ava.domain.limits.table import REPLAYED_DELIVERIES
 from ava.errors import HookNotFound, HookStateConflict, InvalidFields, RequestError
 from ava.services import replays
 from ava.services.deliveries import Deliveries

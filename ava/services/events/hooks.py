@@ -20,7 +20,7 @@ from ava.domain.events.hook import MAX_SECRETS, Hook, HookSpec, check
 from ava.domain.events.verification import check_secret
 from ava.domain.events.verifiers import KeyForm, Provider, Scheme, Verifier
 from ava.domain.jobs.job import JobSpec
-from ava.domain.limits.inbound_limits import HOOKS
+from ava.domain.limits.table import HOOKS
 from ava.domain.secrets.redaction import shown_to
 from ava.domain.secrets.sealing import Sealer
 from ava.errors import HookNotFound, HooksFull, HookUnknown, InvalidFields, required

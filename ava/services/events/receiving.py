@@ -31,7 +31,7 @@ from ava.domain.events.hook import (
 from ava.domain.events.subscription import make_input
 from ava.domain.events.verifiers import Scheme
 from ava.domain.jobs.job import Job, JobSpec, Trigger
-from ava.domain.limits.inbound_limits import HOOK_BODY_BYTES, REFUSED_BYTES
+from ava.domain.limits.table import HOOK_BODY_BYTES, REFUSED_BYTES
 from ava.domain.strings import storable
 from ava.errors import (
     Contained,

@@ -21,7 +21,7 @@ from ava.domain.events.subscription import (
     matches_type,
 )
 from ava.domain.jobs.job import JobSpec
-from ava.domain.limits.inbound_limits import SUBSCRIPTIONS
+from ava.domain.limits.table import SUBSCRIPTIONS
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import RequestError, SubscriptionNotFound, SubscriptionsFull
 from ava.services import replays

@@ -9,7 +9,7 @@ from ava.domain import ids
 from ava.domain.jobs.graphs import MAX_TREE_WAITS, Tree, TreeEdge, TreeJob, TreeWait
 from ava.domain.jobs.job import Job
 from ava.domain.jobs.waits import WaitCondition
-from ava.domain.limits.graph_limits import TREE_JOBS
+from ava.domain.limits.table import TREE_JOBS
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 from ava.store.jobs import rows
