@@ -14,8 +14,8 @@ from tests.integration.hook_sender import HOOKS, NO_HEADERS, SECRET, Hook
 
 @pytest.fixture
 def limited(api_settings: Settings) -> Iterator[Api]:
-    """An API with small limits."""
-    settings = replace(api_settings, rate_limit_hook="3/minute", rate_limit_address="5/minute", tenant_max_queued=2)
+    """An API with small limits. Their periods are days: a new period counts the requests of the last one in part."""
+    settings = replace(api_settings, rate_limit_hook="3/day", rate_limit_address="5/day", tenant_max_queued=2)
     with Api.running(settings) as api:
         yield api
 
