@@ -16,7 +16,7 @@ from ava.domain.limits import table as limits
 from ava.domain.limits.limit import Limit
 from ava.errors import InvalidFields, InvalidParameters
 
-#: The header, and its value, with which a trigger asks for more durability than PostgreSQL's default.
+#: The header and its value for a trigger that asks for more durability than PostgreSQL's default.
 DURABILITY, REPLICATED = "Durability", "replicated"
 
 #: Characters of an unknown field's name that an error repeats.

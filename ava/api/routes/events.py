@@ -64,7 +64,7 @@ def _read_cloud_events() -> SentEvents | None:
 @operation(
     summary="Send an event",
     description="Creates a job for each subscription that the event matches: the first 100 in the same transaction, "
-    "the others within 5 s (`more`). `refused` names subscriptions whose job cannot be created; the event and the "
+    "the others within 5 s (`more`). `refused` names subscriptions that cannot create their job; the event and the "
     "other jobs are stored. `events` takes up to 1,000 events, all or none; the response is a list in the same "
     "order. CloudEvents 1.0 are accepted too: structured, batch and binary (`ce-` headers).",
     body=EventsBody(),

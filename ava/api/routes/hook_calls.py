@@ -1,4 +1,4 @@
-"""`/v1/hooks/<token>`: requests of providers. They have none of our headers; the token identifies the tenant."""
+"""`/v1/hooks/<token>`: requests of providers. They lack our headers; the token identifies the tenant."""
 
 from __future__ import annotations
 

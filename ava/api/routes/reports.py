@@ -79,7 +79,7 @@ series = Blueprint("series", __name__, url_prefix="/v1/ava")
     summary="Show series",
     description="Everything that charts show over a time range: ended jobs by outcome, time to start, run time, "
     "running jobs against their limit, backlog by queue and priority, failures by kind, deploys and pauses. Points "
-    "are kept by minute for 2 days and by hour for 90; the step is the smallest with at most 360 steps. Of a tenant's "
+    "of minutes stay for 2 days, of hours for 90; the step is the smallest with at most 360 steps. Of a tenant's "
     "workers, backlogs and kinds of failures the 100 busiest of a minute have points (limit `series_rows`). The cost "
     "does not depend on the number of jobs.",
     query=SeriesQuery(),

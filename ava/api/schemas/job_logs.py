@@ -97,7 +97,7 @@ class JobLogRecord(Schema):
 
 
 def write_plain_line(line: LogLine) -> str:
-    """Return a log line as text; further lines of its message are indented."""
+    """Return a log line for a plain-text response; further lines of its message are indented."""
     timestamp = line.ts.astimezone(UTC).isoformat(timespec="milliseconds")[:-6]
     return f"{timestamp}Z {line.level.value.ljust(5)} {line.msg.replace(chr(10), chr(10) + '    ')}\n"
 

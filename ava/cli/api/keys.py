@@ -54,7 +54,7 @@ keys = _keys.group
     "triggers",
     multiple=True,
     metavar="WORKER",
-    help="With --worker: a worker of which these runs may create children, `*` for all; repeatable.",
+    help="With --worker: these runs may create children of this worker, `*` for all; repeatable.",
 )
 @click.option("--platform", is_flag=True, help="With --worker: runs of all tenants (requires platform-admin or above).")
 @click.option("--expires-at", type=TIMESTAMP, help=f"When the key expires: {ISO_FORM}.  [default: never]")

@@ -58,7 +58,7 @@ _schedules = Resource(
 _schedules.add_list(
     "List schedules, newest first.",
     click.option("--worker", "worker_id", type=WORKER_ID, help="Only schedules of this worker."),
-    click.option("--paused/--not-paused", default=None, help="Only paused schedules, or those that fire."),
+    click.option("--paused/--not-paused", default=None, help="Only paused schedules, or only schedules that fire."),
 )
 _schedules.add_pauses(
     pause="Pause schedules: firings are skipped until they are resumed.",
@@ -106,7 +106,7 @@ _settings = with_options(
         help="Max delay of the firings in seconds, to spread the load of many schedules.",
     ),
     click.option("--starts-at", type=TIMESTAMP, help=f"Earliest firing time: {ISO_FORM}."),
-    click.option("--ends-at", type=TIMESTAMP, help=f"Time from which the schedule no longer fires: {ISO_FORM}."),
+    click.option("--ends-at", type=TIMESTAMP, help=f"The schedule does not fire from this time on: {ISO_FORM}."),
     click.option(
         "--expires-in-seconds",
         "expires_in_seconds",

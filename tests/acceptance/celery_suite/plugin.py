@@ -63,8 +63,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if reason is not None:
             # A strict mark would also fail each subtest that passes.
             is_strict = _bare(name) not in _SUITE["may_pass"] and "subtests" not in getattr(item, "fixturenames", ())
-            # AVA differs from Celery in these tests; `_FAIL` in test_celery_suite.py says how for each of them.
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=is_strict))
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=is_strict))  # `_FAIL` in the test has each reason.
     if only is not None:
         left_out = [item for item in items if not {_name(item), _bare(_name(item))} & set(only)]
         config.hook.pytest_deselected(items=left_out)
