@@ -78,7 +78,7 @@ def _compare(system: System, of_node: str, times: str, what: str) -> None:
 def _measure_typescript(system: System, token: str) -> None:
     node = shutil.which("node")
     assert node is not None, "node is not installed"
-    environ = {"AVA_URL": system.url, "AVA_KEY": token, "AVA_SLUG": WORKER.removeprefix("wkr_")}
+    environ = {"AVA_URL": system.url, "AVA_API_KEY": token, "AVA_SLUG": WORKER.removeprefix("wkr_")}
     worker = subprocess.Popen([node, str(ROOT / "bench/mark.mjs")], env=os.environ | environ)
     try:
         _compare(system, "wkr_mark", _FIRST_LINES, "first line in TypeScript")

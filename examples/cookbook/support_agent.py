@@ -24,7 +24,7 @@ def call(client: Client, method: str, key: str, **params: Any) -> Any:
     return response["result"]
 
 
-with Client(os.environ["AVA_URL"], api_key=os.environ["AVA_KEY"]) as client:
+with Client(os.environ["AVA_URL"], api_key=os.environ["AVA_API_KEY"]) as client:
     conversation = str(uuid.uuid4())
     tools = call(client, "list", conversation)["tools"]
     messages = [{"role": "user", "content": "Refund order o-17, please."}]

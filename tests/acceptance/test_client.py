@@ -73,7 +73,7 @@ def test_the_programs_of_the_documentation_run(
     (tmp_path / name).write_text(source)
     made = running.post("/v1/ava/keys", json={"name": f"docs {language}", "role": "tenant-system-admin"})
     # Without cgo Go compiles without a C compiler.
-    environ = {**os.environ, "AVA_URL": running.url, "AVA_KEY": made.json()["data"]["token"], "CGO_ENABLED": "0"}
+    environ = {**os.environ, "AVA_URL": running.url, "AVA_API_KEY": made.json()["data"]["token"], "CGO_ENABLED": "0"}
     ended = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("completed ")

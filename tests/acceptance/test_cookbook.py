@@ -156,7 +156,8 @@ class _Shell:
                 self._processes.enter_context(_typescript(system, self._folder))
                 return ""
             case ["python", program]:
-                environ = {**system.environ, "AVA_URL": system.url, "AVA_KEY": _key(system, role="tenant-system-admin")}
+                key = _key(system, role="tenant-system-admin")
+                environ = {**system.environ, "AVA_URL": system.url, "AVA_API_KEY": key}
                 argv = [sys.executable, str(_FOLDER / program)]
                 done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
             case ["ava", "celery", *_]:
@@ -179,7 +180,7 @@ def _typescript(system: System, folder: Path) -> Iterator[None]:
     programs = {"worker.ts": (_FOLDER / "thumbnail.ts").read_text()}
     compiled = npm.build_project(folder / "thumbnails", system.get("/openapi.json").content, programs)
     key = _key(system, role="worker", workers=["wkr_thumbnail"])
-    environ = {**os.environ, "AVA_URL": system.url, "AVA_KEY": key}
+    environ = {**os.environ, "AVA_URL": system.url, "AVA_API_KEY": key}
     worker = subprocess.Popen(["node", "worker.js"], cwd=compiled, env=environ)
     try:
         yield

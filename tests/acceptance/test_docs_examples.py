@@ -70,7 +70,7 @@ declare module "node:assert/strict" {
   export default assert;
 }
 """
-(_BEGINNING,) = (example for example in _EXAMPLES if "export AVA_KEY=" in example.code.get("sh", ""))
+(_BEGINNING,) = (example for example in _EXAMPLES if "export AVA_API_KEY=" in example.code.get("sh", ""))
 
 
 def _typescript(example: Example) -> str:
@@ -108,7 +108,7 @@ def test_an_example_runs_and_has_the_same_effect_in_each_language(
         environ = tenant.prepared(example)
         if language == "sh":
             code = _CURL + example.code["sh"].replace("http://127.0.0.1:8080", fleet.url)
-            _run("bash", "-ec", code.replace("ava_00.…", environ["AVA_KEY"]), environ=environ)
+            _run("bash", "-ec", code.replace("ava_00.…", environ["AVA_API_KEY"]), environ=environ)
         elif language == "ts":
             _run("node", str(compiled / f"{example.name}.js"), environ=environ)
         else:
@@ -121,7 +121,7 @@ def test_an_example_runs_and_has_the_same_effect_in_each_language(
 @on_redis
 def test_the_tests_of_the_handlers_in_typescript_pass(compiled: Path) -> None:
     """They run without a system; the worker is only created."""
-    environ = {"AVA_URL": "http://127.0.0.1:1", "AVA_KEY": "ava_00.x"}
+    environ = {"AVA_URL": "http://127.0.0.1:1", "AVA_API_KEY": "ava_00.x"}
     done = npm.run("node", "--test", "waits.test.js", folder=compiled, environ=environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"pass 5\b", done.stdout), done.stdout
@@ -164,7 +164,7 @@ class _Tenant:
     def prepared(self, example: Example) -> dict[str, str]:
         """Create a key, and the workers and records that an example names. Return the variables of its environment."""
         key = self._created("/v1/ava/keys", name="docs", role="tenant-system-admin")
-        environ = {"AVA_URL": self._system.url, "AVA_KEY": key["token"]}
+        environ = {"AVA_URL": self._system.url, "AVA_API_KEY": key["token"]}
         code = "\n".join(example.code.values())
         for slug in sorted(set(re.findall(r"\bwkr_(\w+)", code)) - {"sleep", "incident_notify"}):
             # An example may create its worker itself.

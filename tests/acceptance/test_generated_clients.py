@@ -66,7 +66,7 @@ def _check(system: System, serve: Serve, *argv: str, folder: Path, **environ: st
     record = system.trigger("wkr_sleep", input={"seconds": 0}) | {"status": "hibernating", "trigger": "telepathy"}
     body = json.dumps({"data": record}).encode()
     newer = serve(answering(ok(body, "Content-Type: application/json", "Connection: close")))
-    environ |= {"AVA_URL": system.url, "AVA_KEY": key, "NEWER_URL": newer.url}
+    environ |= {"AVA_URL": system.url, "AVA_API_KEY": key, "NEWER_URL": newer.url}
     done = npm.run(*argv, folder=folder, environ=environ)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout)

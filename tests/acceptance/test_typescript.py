@@ -111,7 +111,7 @@ def _worker(system: System, project: Path, runtime: str, **environ: str) -> Iter
         worker = subprocess.Popen(
             _argv(runtime, "worker.js"),
             cwd=project,
-            env=os.environ | {"AVA_URL": system.url, "AVA_KEY": key} | environ,
+            env=os.environ | {"AVA_URL": system.url, "AVA_API_KEY": key} | environ,
             stdout=output,
             stderr=output,
         )
@@ -145,7 +145,7 @@ def test_the_package_works_as_it_is_installed_in_node_deno_bun_and_a_browser(sys
         key = _key(system, "tenant-system-admin")
         for runtime in _RUNTIMES:
             with _worker(system, project, runtime) as worker:
-                environ = {"AVA_URL": system.url, "AVA_KEY": key, "RUNTIME": runtime}
+                environ = {"AVA_URL": system.url, "AVA_API_KEY": key, "RUNTIME": runtime}
                 done = npm.run(*_argv(runtime, "main.js"), folder=project, environ=environ)
                 assert done.returncode == 0, (runtime, done.stderr)
                 _check(json.loads(done.stdout))
@@ -227,7 +227,7 @@ def _check_go(system: System, project: Path) -> None:
     # Without cgo Go compiles without a C compiler.
     built = npm.run("go", "build", "-o", "worker", "worker.go", folder=project, environ={"CGO_ENABLED": "0"})
     assert built.returncode == 0, built.stderr
-    environ = os.environ | {"AVA_URL": system.url, "AVA_KEY": _key(system, "worker", workers=["wkr_resize"])}
+    environ = os.environ | {"AVA_URL": system.url, "AVA_API_KEY": _key(system, "worker", workers=["wkr_resize"])}
     worker = subprocess.Popen(["./worker"], cwd=project, env=environ)
     try:
         job = system.trigger("wkr_resize", input={"width": 4})
@@ -251,7 +251,7 @@ def _check_curl(system: System) -> None:
 
     def answers(script: str) -> list[Any]:
         shell = (variables + script).replace("http://127.0.0.1:8080", system.url)
-        ended = npm.run("bash", "-c", shell, folder=ROOT, environ={"AVA_KEY": made.json()["data"]["token"]})
+        ended = npm.run("bash", "-c", shell, folder=ROOT, environ={"AVA_API_KEY": made.json()["data"]["token"]})
         return [json.loads(line)["data"] for line in ended.stdout.splitlines()]
 
     worker, key = answers(make)

@@ -44,7 +44,7 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
         assert done.returncode == 0, done.stdout + done.stderr
     record = json.dumps({"data": system.trigger("wkr_flow") | {"status": "hibernating"}}).encode()
     newer = serve(answering(ok(record, "Content-Type: application/json", "Connection: close")))
-    environ = {"AVA_URL": system.url, "AVA_KEY": key, "NEWER_URL": newer.url}
+    environ = {"AVA_URL": system.url, "AVA_API_KEY": key, "NEWER_URL": newer.url}
     done = npm.run("node", "flow.js", folder=tmp_path, environ=environ)
     assert done.returncode == 0, done.stderr
 
@@ -67,7 +67,7 @@ def test_a_generated_client_compiles_strictly_and_runs_a_whole_flow(
 
     # What the packages of Standard Webhooks and of CloudEvents send.
     shutil.copy(npm.SOURCES / "senders.mjs", tmp_path)
-    sent = npm.run("node", "senders.mjs", folder=tmp_path, environ={"AVA_URL": system.url, "AVA_KEY": key})
+    sent = npm.run("node", "senders.mjs", folder=tmp_path, environ={"AVA_URL": system.url, "AVA_API_KEY": key})
     assert sent.returncode == 0, sent.stderr
     found = json.loads(sent.stdout)
     assert found == {"delivered": 202, "tampered": 401, "events": [[201, False], [201, True]]}

@@ -27,7 +27,7 @@ public class Story {
   private static JobsApi jobs(String variable) {
     ApiClient client = new ApiClient();
     client.updateBaseUri(System.getenv(variable));
-    client.setRequestInterceptor(call -> call.header("Authorization", "Bearer " + System.getenv("AVA_KEY")));
+    client.setRequestInterceptor(call -> call.header("Authorization", "Bearer " + System.getenv("AVA_API_KEY")));
     return new JobsApi(client);
   }
 

@@ -12,7 +12,7 @@ import (
 func jobs(variable string) *openapi.JobsAPIService {
 	configuration := openapi.NewConfiguration()
 	configuration.Servers = openapi.ServerConfigurations{{URL: os.Getenv(variable)}}
-	configuration.AddDefaultHeader("Authorization", "Bearer "+os.Getenv("AVA_KEY"))
+	configuration.AddDefaultHeader("Authorization", "Bearer "+os.Getenv("AVA_API_KEY"))
 	return openapi.NewAPIClient(configuration).JobsAPI
 }
 

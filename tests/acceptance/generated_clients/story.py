@@ -8,7 +8,7 @@ from ava_jobs_client import AuthenticatedClient
 from ava_jobs_client.api.jobs import show_job, trigger_job
 from ava_jobs_client.models import Error, ShowJobResponse200, TriggerBody, TriggerBodyInput, TriggerJobResponse201
 
-jobs = AuthenticatedClient(os.environ["AVA_URL"], token=os.environ["AVA_KEY"], timeout=60)
+jobs = AuthenticatedClient(os.environ["AVA_URL"], token=os.environ["AVA_API_KEY"], timeout=60)
 newer = AuthenticatedClient(os.environ["NEWER_URL"], token="none")
 
 triggered = trigger_job.sync(

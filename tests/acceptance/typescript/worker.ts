@@ -2,7 +2,7 @@ import { GiveUp, PullWorker, RetryLater } from "ava-jobs";
 
 declare const process: { env: Record<string, string | undefined> };
 
-const worker = new PullWorker({ url: process.env["AVA_URL"] ?? "", apiKey: process.env["AVA_KEY"] ?? "" });
+const worker = new PullWorker({ url: process.env["AVA_URL"] ?? "", apiKey: process.env["AVA_API_KEY"] ?? "" });
 const putOff = new Set<string>();
 
 worker.handle<{ width: number }>("resize", async (input, env) => {

@@ -8,7 +8,7 @@ type Job = components["schemas"]["JobRecord"];
 
 const ava = createClient<paths>({
   baseUrl: process.env["AVA_URL"] ?? "",
-  headers: { Authorization: `Bearer ${process.env["AVA_KEY"]}` },
+  headers: { Authorization: `Bearer ${process.env["AVA_API_KEY"]}` },
 });
 
 /** Returns the data of an answer, or throws the error that the API gave. */

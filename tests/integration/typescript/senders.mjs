@@ -2,7 +2,7 @@
 import { CloudEvent, HTTP } from "cloudevents";
 import { Webhook } from "standardwebhooks";
 
-const { AVA_URL: url, AVA_KEY: key } = process.env;
+const { AVA_URL: url, AVA_API_KEY: key } = process.env;
 const authorization = { Authorization: `Bearer ${key}` };
 
 const made = await fetch(`${url}/v1/ava/hooks`, {
