@@ -24,7 +24,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick test-long model coverage check static lowest limits records commands resources manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick test-long model coverage check static lowest records commands manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -68,15 +68,11 @@ static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, 
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python -m tools.client_records --check
 	@$(BIN)/python -m tools.commands --check
-	@$(BIN)/python -m tools.resources --check
 	@$(BIN)/python tools/words.py
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
 	@$(BIN)/python -m tools.figures
 	@$(BIN)/python -m tools.dashboard check
-
-limits: $(INSTALLED) ## Write the table of docs/reference/limits.md from ava/domain/limits/table.py
-	@$(BIN)/python -m tools.limits
 
 records: $(INSTALLED) ## Write ava/client/records.py from the API's schemas
 	@$(BIN)/python -m tools.client_records
@@ -101,9 +97,6 @@ screenshots: $(READY) ## Take every page, large and small, light and dark, into 
 
 commands: $(INSTALLED) ## Write docs/reference/cli.md from the commands of `ava`
 	@$(BIN)/python -m tools.commands
-
-resources: $(INSTALLED) ## Write docs/reference/resources.md from the API's routes
-	@$(BIN)/python -m tools.resources
 
 manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm; needs helm or Go
 	@$(BIN)/python -m tools.manifests

@@ -11,8 +11,8 @@ import yaml
 from ava.metrics import counters
 from ava.metrics.system_metrics import SystemMetrics
 from harness.api import Api
-from harness.system import ROOT
 from tests.integration.test_metrics import DEPLOY, populate, promtool, samples, scrape
+from tools.site import reference
 
 
 def test_the_alert_rules_are_valid_and_name_existing_metrics(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ _MIN_WORDS = 15
 
 def test_every_alert_is_explained_with_what_to_do() -> None:
     rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())
-    guide = (ROOT / "docs" / "reference" / "alerts.md").read_text()
+    guide = reference.alerts()
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
     # A section ends at the next heading.
     sections = dict(re.findall(r"^### (Ava\w+)\n+(.*?)\s*(?=^#|\Z)", guide, re.MULTILINE | re.DOTALL))

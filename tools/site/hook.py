@@ -1,15 +1,16 @@
 """A hook of MkDocs for the site of docs/ (`make docs`).
 
-The site also has the pages that lie beside the code. Links lead where they lead in the repository, and nothing is
-loaded from another server. Neighbouring examples for curl, Python and TypeScript are tabs. Each page is also there as
-Markdown (`start/quickstart.md` beside `start/quickstart.html`), and `llms.txt` lists these for language models
-(https://llmstxt.org).
+The site also has the pages that lie beside the code, and those that `reference.py` writes from it. Links lead where
+they lead in the repository, and nothing is loaded from another server. Neighbouring examples for curl, Python and
+TypeScript are tabs. Each page is also there as Markdown (`start/quickstart.md` beside `start/quickstart.html`), and
+`llms.txt` lists these for language models (https://llmstxt.org).
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,19 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent.parent
+# MkDocs loads this file by its path.
+sys.path.insert(0, str(ROOT))
+
+from tools.site import reference  # noqa: E402 - it is found by the path above
+
 DOCS = ROOT / "docs"
 #: Pages outside docs/ that the site has below project/.
 PAGES = (
     *("CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "bench/RESULTS.md", "bench/NOTES.md"),
     *("chaos/README.md", "chaos/RESULTS.md", "chaos/THREATS.md"),
 )
+#: The pages that are written from the code, by their paths below docs/.
+_WRITTEN = reference.pages()
 _WORKER = "assets/javascripts/iframe-worker.js"
 #: Code in a row of a table. GitHub wants its strokes escaped, and MkDocs shows the escape.
 _CODE_IN_ROW = re.compile(r"(?<=\|)[^\n]*`[^`\n]*\\\|[^\n]*(?=\|$)", re.MULTILINE)
@@ -37,9 +45,11 @@ _EXAMPLES = re.compile(rf"^{_EXAMPLE}(?:\n{_EXAMPLE})+", re.MULTILINE)
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages beside the code, and our own copy of the script that the plugin `offline` would load."""
+    """Add the pages beside the code and from it, and our copy of the script that the plugin `offline` would load."""
     for page in PAGES:
         files.append(File.generated(config, f"project/{page}", abs_src_path=str(ROOT / page)))
+    for path, markdown in _WRITTEN.items():
+        files.append(File.generated(config, path, content=markdown))
     files.append(File.generated(config, _WORKER, abs_src_path=str(Path(__file__).with_name("iframe_worker.js"))))
     return files
 
@@ -60,7 +70,9 @@ def _with_links(markdown: str, page: Any, config: Any) -> str:
 
     def lead(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), link[1]))
-        if target.startswith("docs/"):
+        if target in reference.SOURCES:
+            target = reference.SOURCES[target]
+        elif target.startswith("docs/"):
             target = target.removeprefix("docs/")
         elif target in PAGES:
             target = f"project/{target}"
@@ -94,7 +106,7 @@ def _entries(title: str, inside: Any) -> Iterator[str]:
     """Yield a line for each page of a part of the navigation."""
     if isinstance(inside, str):
         root, name = (ROOT, inside.removeprefix("project/")) if inside.startswith("project/") else (DOCS, inside)
-        sentence = _first_sentence((root / name).read_text())
+        sentence = _first_sentence(_WRITTEN.get(inside) or (root / name).read_text())
         yield f"- [{title}]({inside})" + (f": {sentence}" if sentence else "")
         return
     for entry in inside:

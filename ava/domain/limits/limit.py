@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
@@ -65,18 +64,6 @@ class Limit:
 def _set(value: Any) -> int | None:
     # 0 or an empty setting means unlimited; a rate is a string such as 300/minute.
     return int(str(value).partition("/")[0] or 0) or None
-
-
-def as_table(limits: Iterable[Limit]) -> str:
-    """Return the Markdown table of `docs/reference/limits.md`."""
-    rows = ["| limit | default | error | meaning |", "|---|---|---|---|"]
-    for limit in limits:
-        # The meaning begins with the unit, except for percentages.
-        unit = " %" if limit.unit == "percent" else ""
-        default = "none" if limit.default is None else f"{limit.default:,}{unit}"
-        setting = "" if limit.setting is None else f" (`{limit.setting}`)"
-        rows.append(f"| `{limit.name}` | {default}{setting} | {limit.status or ''} | {limit.meaning} |")
-    return "\n".join(rows) + "\n"
 
 
 @dataclass(frozen=True, kw_only=True)

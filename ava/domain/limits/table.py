@@ -1,7 +1,7 @@
 """The table of all limits on clients and tenants, for errors, the API and the docs.
 
 A limit that operators can set is a field of `Settings`, which has its default. An error names its limit in the form of
-`Limit.message`. One file, because it is read as one table: `make limits` writes the page of limits from it.
+`Limit.message`. One file, because it is read as one table: the site's page of limits is written from it.
 """
 
 from __future__ import annotations

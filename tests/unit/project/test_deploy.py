@@ -23,6 +23,7 @@ from ava.version import VERSION
 from harness.system import ROOT
 from tools import manifest_schemas, manifests
 from tools.manifests import CHART
+from tools.site import reference
 
 #: The variables without which the compose file refuses to start.
 REQUIRED = (
@@ -77,7 +78,7 @@ def test_every_container_runs_an_existing_command() -> None:
 
 
 def test_every_named_setting_is_documented() -> None:
-    documented = (ROOT / "docs/reference/configuration.md").read_text()
+    documented = reference.configuration()
     for file in (*ROOT.glob("deploy/**/*.y*ml"), *ROOT.glob("deploy/**/*.tpl"), ROOT / "docker-compose.yml"):
         for name in set(re.findall(r"\bAVA_[A-Z_]+\b", file.read_text())):
             assert f"`{name}`" in documented, f"{name} in {file.name}"
