@@ -34,9 +34,7 @@ FILES = {
     "monitoring.yaml": (("monitoring",), True),
     "ingress.yaml": (("ingress",), True),
 }
-HEAD = (
-    "# Written by `make manifests` from deploy/helm/ava-jobs. docs/how-to/kubernetes.md says which Secrets it needs.\n"
-)
+HEAD = "# Written by `make manifests` from deploy/helm/ava-jobs. docs/operate/install.md says which Secrets it needs.\n"
 #: The order of kinds within a template's text; Helm sorts by an order of its own.
 KINDS = ("ConfigMap", "Job", "Deployment", "Service", "PodDisruptionBudget", "HorizontalPodAutoscaler")
 

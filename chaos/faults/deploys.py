@@ -86,7 +86,7 @@ def _roll(cluster: Cluster) -> Injury:
 
 
 def replace_all(cluster: Cluster, *, move: Callable[[str], None] | None = None) -> None:
-    """Replace every process by one of the current code, one at a time, following docs/how-to/operate.md.
+    """Replace every process by one of the current code, one at a time, following docs/operate/maintenance.md.
 
     `move` is called with the API's new URL, which receives further requests.
     """

@@ -1,4 +1,4 @@
-"""Restore a dump of the database beneath running processes, following docs/how-to/high_availability.md."""
+"""Restore a dump of the database beneath running processes, following docs/operate/maintenance.md."""
 
 from __future__ import annotations
 

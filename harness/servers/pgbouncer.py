@@ -74,7 +74,7 @@ class PgBouncer:
             f"password={server.password}\n"
             "[pgbouncer]\nlisten_addr = 127.0.0.1\nunix_socket_dir =\n"
             f"listen_port = {self.port}\nauth_type = any\npool_mode = {mode}\n"
-            # docs/how-to/high_availability.md names these.
+            # docs/operate/availability.md names these.
             f"default_pool_size = {pool_size}\nmax_client_conn = 2000\nquery_wait_timeout = 5\n"
         )
 

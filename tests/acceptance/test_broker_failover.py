@@ -14,7 +14,7 @@ from harness.servers.sentinel import SentinelGroup, running_sentinels
 from harness.system import System
 
 #: Seconds from the death of a server until every job that was triggered meanwhile has run.
-#: docs/how-to/high_availability.md promises 10 on a quiet machine.
+#: docs/operate/availability.md promises 10 on a quiet machine.
 _MAX_SECONDS = 30.0
 
 

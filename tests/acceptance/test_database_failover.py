@@ -16,7 +16,7 @@ from harness.servers.standby import streaming_standby
 from harness.system import System
 from tests.backlog import answers
 
-#: Seconds from the promotion until each process works with the new primary (docs/how-to/high_availability.md).
+#: Seconds from the promotion until each process works with the new primary (docs/operate/availability.md).
 #: A busy machine gets three times as long.
 _PROMISED, _MOST = 15.0, 45.0
 

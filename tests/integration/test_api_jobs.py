@@ -19,7 +19,7 @@ RECORD_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 
 
 def test_the_first_node_of_a_deploy_sets_the_schema_and_an_old_node_that_restarts_sets_the_old_one(api: Api) -> None:
-    """What docs/how-to/upgrade.md says of a stricter schema."""
+    """What docs/operate/maintenance.md says of a stricter schema."""
     loose: dict[str, Any] = {"type": "object"}
     strict = loose | {"required": ["account"]}
     api.announce("wkr_typed", input_schema=loose)

@@ -43,7 +43,7 @@ _LIMITS = """# Limits
 Everything that a client or tenant can make grow has a named limit; look one up when an error names it.
 `GET /v1/ava/limits` and `ava limits list` show the present values, and the tenant's use of those that are counted.
 *Error* is the HTTP status of a request beyond the limit, whose message ends with `(limit NAME)`; without a status the
-response is cut or ends early instead. [A proxy](../how-to/load_balancer.md) bounds slow clients and the
+response is cut or ends early instead. [A proxy](../operate/install.md#load-balancer) bounds slow clients and the
 connections of one address.
 """
 _ALERTS = """# Alerts

@@ -1,6 +1,6 @@
 """Promotions of a standby, as observed by the dispatchers.
 
-It keeps the promise that operators see when a promotion has lost commits (docs/how-to/high_availability.md).
+It keeps the promise that operators see when a promotion has lost commits (docs/operate/availability.md).
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ def test_a_command_writes_the_secrets_that_compose_needs_and_keeps_those_that_ar
     assert file.stat().st_mode & 0o777 == 0o600
     subprocess.run(command, env=environ, check=True, capture_output=True)
     assert file.read_text() == written
-    for page in ("README.md", "docs/start/platforms.md", "docker-compose.yml"):
+    for page in ("README.md", "docs/operate/install.md", "docker-compose.yml"):
         assert "tools/compose_env.sh" in (ROOT / page).read_text(), page
     _check_compose("--env-file", str(file), environ={})
 
