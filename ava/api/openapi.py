@@ -19,6 +19,7 @@ from marshmallow import Schema, fields
 from werkzeug.routing import Rule
 
 from ava.api import openapi_parts as parts
+from ava.api.http.calls import describe_call
 from ava.api.http.fields import (
     BoundedString,
     Choice,
@@ -57,7 +58,7 @@ def describe(app: Flask, *, public_url: str = "") -> dict[str, Any]:
     )
     _add_components(spec)
     for rule, method, operation, view in _operations(app):
-        spec.path(path=_path(rule), operations={method: _operation(rule, operation, view)})
+        spec.path(path=_path(rule), operations={method: _operation(rule, method, operation, view)})
     description: dict[str, Any] = spec.to_dict()
     add_examples(description)
     return description
@@ -138,7 +139,7 @@ def _path(rule: Rule) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
 
 
-def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> dict[str, Any]:
+def _operation(rule: Rule, method: str, operation: Operation, view: Callable[..., Any]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": _id(operation),
         "tags": re.findall(r"/v1/(?:ava/)?(\w+)", rule.rule)[:1],
@@ -161,6 +162,8 @@ def _operation(rule: Rule, operation: Operation, view: Callable[..., Any]) -> di
                 for media, example in operation.other_media.items()
             },
         }
+    if operation.call is not None:
+        described["x-ava-call"] = describe_call(operation.call, method, _path(rule), operation.summary)
     return described
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Request, Response, current_app, g
 
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context, request_id, this_request
 from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
@@ -35,6 +36,12 @@ _MAX_FORWARDED = 200
 @blueprint.get("")
 @operation(
     summary="List the audit trail",
+    call=Call(
+        options={"actor_id": "--by"},
+        help="List who changed what, newest first; refused requests are listed too.",
+        columns="AT=at ACTOR=actor_name VIA=actor_via+ LABEL=actor_label+ ROLE=role+ action target STATUS=status* "
+        "TIMES=occurrences? ADDRESS=address+ REQUEST=request_id+",
+    ),
     description="Newest first: each request of the tenant that triggered, cancelled, retried or changed something, "
     "or was refused. Refusals (4xx) of an action are counted by status: the first has its own entry, later ones "
     "share one entry a minute with their number. A combination of filters searches the newest 10,000 entries of one "

@@ -11,6 +11,7 @@ from flask import Blueprint, Response
 
 from ava.api.http import responses
 from ava.api.http.callers.auth import open_to_all
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import NDJSON, operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
@@ -54,6 +55,11 @@ def signing_keys() -> Response:
 @blueprint.post("")
 @operation(
     summary="Create a containment",
+    call=Call(
+        arguments="scope reason running triggers ends_in_seconds",
+        help="Contain the jobs that match all given parts of a scope.",
+        example='--worker wkr_import --reason "it deletes invoices" --wait',
+    ),
     description="After the response no job of the scope starts: startable jobs are held, running ones are asked to "
     "stop (or left to end), and new triggers are refused (or held). From `effective_at` on no handler of the scope is "
     "entered, from `complete_at` on no run of it can write. With `dry_run` the response is 200 with the jobs to hold "
@@ -80,6 +86,11 @@ def create(body: ContainmentRequest, key: str | None) -> Response:
 @blueprint.get("")
 @operation(
     summary="List containments",
+    call=Call(
+        help="List containments, newest first.",
+        columns="id* state* scope HELD=held_count STOPPED=stopped_count RUNNING=running_count "
+        "EFFECTIVE=effective_at+ COMPLETE=complete_at+ reason+",
+    ),
     description="Newest first: containments of the tenant and of all tenants. They are retained as long as the "
     "audit trail.",
     query=ContainmentListQuery(),
@@ -94,6 +105,7 @@ def list_containments(query: ContainmentListRequest) -> Response:
 @blueprint.get("/<containment:containment_id>")
 @operation(
     summary="Show a containment",
+    call=Call(help="Show a containment with its running jobs."),
     description="`wait` delays the response until it is complete or no longer active, or the seconds have passed.",
     query=ContainmentQuery(),
     query_as="wait_seconds",
@@ -112,6 +124,11 @@ def show(containment_id: str, wait_seconds: int | None) -> Response:
 @blueprint.get("/<containment:containment_id>/jobs")
 @operation(
     summary="List the jobs of a containment",
+    call=Call(
+        method="containments.jobs",
+        help="List the jobs that a containment holds, and the running ones that it has asked to stop.",
+        columns="id* worker_id status* created_at",
+    ),
     description="Newest first: the jobs that it holds now, and the running jobs that it has asked to stop.",
     query=page_query(id_reader("job")),
     record=LightJobRecord(),
@@ -126,6 +143,9 @@ def jobs(containment_id: str, query: PageRequest) -> Response:
 @blueprint.get("/<containment:containment_id>/jobs/export")
 @operation(
     summary="Export the jobs of a containment",
+    call=Call(
+        help="Print the jobs that a containment holds or has stopped, one line of JSON each.", example="> jobs.ndjson"
+    ),
     description="All of them, newest first, one record per line, as in the list. The export counts as a stream. If the "
     "connection ends without the last chunk of the response, the export is incomplete.",
     record=LightJobRecord(),
@@ -144,6 +164,7 @@ def export(containment_id: str) -> Response:
 @blueprint.get("/<containment:containment_id>/stream")
 @operation(
     summary="Follow a containment",
+    call=None,
     description="Server-Sent Events: `containment` with the record whenever it changes, and `end` with the record once "
     "it is complete or no longer active. Comments are heartbeats.",
     failures=(404,),
@@ -177,6 +198,11 @@ def _events(
 @blueprint.get("/<containment:containment_id>/proof")
 @operation(
     summary="Show the proofs of a containment",
+    call=Call(
+        method="containments.proofs",
+        command="containments proof",
+        help="Print the signed records (JWS) of the times when a containment became complete, and was lifted.",
+    ),
     description="The record with its counts, signed by this installation: a compact JWS (EdDSA) over RFC 8785 JSON, "
     "written once when the containment is complete and once when it is lifted. `GET /.well-known/ava-signing-keys` has "
     "the public keys. Before it is complete or lifted: 409.",
@@ -190,6 +216,7 @@ def proof(containment_id: str) -> Response:
 @blueprint.post("/<containment:containment_id>/lift")
 @operation(
     summary="Lift a containment",
+    call=Call(help="Lift containments. An operation returns the held jobs to the queue, or cancels them."),
     description="From the response on, new triggers are accepted. The operation releases the held jobs in batches, "
     "oldest first, or cancels them. Jobs that another active containment covers stay held. Running jobs that were "
     "asked to stop still stop.",

@@ -9,6 +9,7 @@ from flask import Response
 from marshmallow import Schema
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -34,19 +35,31 @@ _WRITE: dict[str, Any] = {
     "needs_payloads": True,
 }
 AGAIN: dict[str, Any] = _WRITE | {"body": NoBody(), "may_be_empty": True, "record": DeliveryRecord()}
+_LISTED = Call(
+    help="List the deliveries of a hook, a webhook or a notice, newest first.",
+    example="--since 2h",
+    columns="id* status EVENT=event_name RESPONSE=response_status JOBS=job_ids reason? created_at+ NEXT="
+    "NEXT=next_attempt_at+ REQUESTS=attempts+",
+)
 MANY_AGAIN: dict[str, Any] = _WRITE | {"body_as": "wanted", "record": DeliveryTotalRecord()}
 
 
 def add_reads(calls: ResourceCalls, find: Callable[[], Deliveries], query: Schema, *, listed: str, shown: str) -> None:
     """Add the list of an owner's deliveries, and one delivery. `listed` and `shown` describe them."""
 
-    @operation(summary=f"List {calls.noun}'s deliveries", description=listed, query=query, **LIST)
+    @operation(summary=f"List {calls.noun}'s deliveries", description=listed, call=_LISTED, query=query, **LIST)
     def list_deliveries(query: DeliveryListRequest, **path: str) -> Response:
         (owner_id,) = path.values()
         found, total = find().page(caller(), owner_id, query.delivery_filter, bounds=query.bounds)
         return page_of(query, found, total, write_delivery)
 
-    @operation(summary=f"Show {calls.noun}'s delivery", description=shown, record=DeliveryRecord(), failures=(404,))
+    @operation(
+        summary=f"Show {calls.noun}'s delivery",
+        description=shown,
+        call=Call(help="Show a delivery with its body."),
+        record=DeliveryRecord(),
+        failures=(404,),
+    )
     def show_delivery(delivery_id: str, **path: str) -> Response:
         (owner_id,) = path.values()
         return responses.data(write_delivery(find().show(caller(), owner_id, delivery_id)))
@@ -62,6 +75,7 @@ def add_redeliveries(
 
     @operation(
         summary=f"Redeliver {noun}",
+        call=Call(help="Send a delivery again, with the same id and bytes."),
         description=f"Sends {same} again, with a new retry schedule. A pending delivery becomes due now and keeps "
         "its schedule.",
         **AGAIN,
@@ -72,6 +86,12 @@ def add_redeliveries(
 
     @operation(
         summary=f"Redeliver many {noun.partition(' ')[2]}s",
+        call=Call(
+            method=f"{calls.blueprint.name}.deliveries.redeliver_many",
+            command="deliveries redeliver",
+            arguments="since",
+            help="Send the deliveries of a time range again: abandoned ones, unless another status is given.",
+        ),
         description="Sends the deliveries of a time range again: abandoned deliveries, or deliveries with the given "
         "`status`.",
         body=body,

@@ -36,6 +36,7 @@ _ENTRIES_PER_PAGE = 1_000
 @open_to_workers
 @operation(
     summary="List a run's journal",
+    call=None,
     description="The recorded steps, children and waits of the job, oldest first, with whole values. The first call of "
     "a new attempt deletes failed and cancelled children and waits, because the attempt repeats them.",
     query=paging.job_page_query(maximum=_ENTRIES_PER_PAGE, default=_ENTRIES_PER_PAGE),
@@ -56,6 +57,7 @@ def list_journal(run: str, query: PageRequest) -> Response:
 @open_to_workers
 @operation(
     summary="Read the outputs of a run's children",
+    call=None,
     description="In the order of the request; a response of 8 MiB ends early. Request the missing ones again.",
     body=OutputsBody(),
     record=ChildOutputRecord(),
@@ -71,6 +73,7 @@ def list_outputs(run: str, body: dict[str, list[str]]) -> Response:
 @open_to_workers
 @operation(
     summary="Record a step of a run",
+    call=None,
     description="The first result of a name stays: the same call again is 200, another value 409. A step that an "
     "earlier run began and did not end is 409 `step_interrupted`.",
     body=StepBody(),
@@ -86,6 +89,7 @@ def record_step(run: str, step: SentStep) -> Response:
 @open_to_workers
 @operation(
     summary="Create children of a run's job",
+    call=None,
     description="All or none; a name that exists returns its child. The key that claimed the run must list the workers "
     "in `triggers`. 409 once the job is to be cancelled.",
     body=ChildrenBody(),

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -37,6 +38,12 @@ _CHANGE: dict[str, Any] = {
 @blueprint.get("")
 @operation(
     summary="List error groups",
+    call=Call(
+        help="List groups of failed jobs, the latest seen first.",
+        columns="id* worker_id JOBS=count LAST=last_seen_age ERROR=error_sentence! status+ "
+        "FIRST_SEEN=first_seen_at+ LAST_SEEN=last_seen_at+ LAST_JOB=sample_job_id+",
+        tool="list_errors",
+    ),
     description="Groups of failed jobs with the same worker, kind of error, message (without numbers, ids and "
     "addresses) and stack frames of the handler. Most recently seen first; `count` is for the "
     "time range.",
@@ -59,7 +66,12 @@ def list_errors(query: ErrorListRequest) -> Response:
 
 @blueprint.get("/<error_id>")
 @operation(
-    summary="Show an error group", query=ErrorQuery(), record=ErrorGroupRecord(), failures=(404,), reads_standby=True
+    summary="Show an error group",
+    call=Call(help="Show an error with its newest jobs."),
+    query=ErrorQuery(),
+    record=ErrorGroupRecord(),
+    failures=(404,),
+    reads_standby=True,
 )
 def show(error_id: str, query: dict[str, Any]) -> Response:
     """Show one group."""
@@ -69,6 +81,7 @@ def show(error_id: str, query: dict[str, Any]) -> Response:
 @blueprint.post("/<error_id>/resolve")
 @operation(
     summary="Resolve an error group",
+    call=Call(help="Resolve errors. They reopen when another job fails with the same error."),
     description="The group is reopened when another job fails in this way, with the event `ava.error.regressed`.",
     **_CHANGE,
 )
@@ -79,6 +92,7 @@ def resolve(error_id: str) -> Response:
 @blueprint.post("/<error_id>/retry")
 @operation(
     summary="Retry an error group's jobs",
+    call=Call(help="Trigger a new job for each failed job of errors. `ava operations show` follows the operation."),
     description="Triggers a copy of each failed job of the group that is still stored, at most the newest 10,000. "
     "The response is an operation, as for `POST /v1/ava/jobs/retry`.",
     body=NoBody(),
@@ -91,13 +105,18 @@ def retry(error_id: str, key: str | None) -> Response:
 
 
 @blueprint.post("/<error_id>/ignore")
-@operation(summary="Ignore an error group", description="Its jobs are still counted.", **_CHANGE)
+@operation(
+    summary="Ignore an error group",
+    call=Call(help="Ignore errors. Their jobs are still counted."),
+    description="Its jobs are still counted.",
+    **_CHANGE,
+)
 def ignore(error_id: str) -> Response:
     return _change(error_id, ErrorStatus.IGNORED)
 
 
 @blueprint.post("/<error_id>/reopen")
-@operation(summary="Reopen an error group", **_CHANGE)
+@operation(summary="Reopen an error group", call=Call(help="Reopen errors."), **_CHANGE)
 def reopen(error_id: str) -> Response:
     """Reopen one group."""
     return _change(error_id, ErrorStatus.OPEN)

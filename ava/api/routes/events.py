@@ -8,6 +8,7 @@ from functools import partial
 from flask import Blueprint, Response, request
 
 from ava.api.http import body, offload, responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -63,6 +64,13 @@ def _read_cloud_events() -> SentEvents | None:
 @blueprint.post("")
 @operation(
     summary="Send an event",
+    call=Call(
+        method="events.send",
+        arguments="type data",
+        options={"data": "--data", "events": "", "time": ""},
+        help="Send an event. It creates a job for each matching subscription.",
+        example="order.paid --data '{\"number\": 7}'",
+    ),
     description="Creates a job for each subscription that the event matches: the first 100 in the same transaction, "
     "the others within 5 s (`more`). `refused` names subscriptions that cannot create their job; the event and the "
     "other jobs are stored. `events` takes up to 1,000 events, all or none; the response is a list in the same "
@@ -90,6 +98,9 @@ def send(sent: SentEvents, key: str | None) -> Response:
 @blueprint.get("")
 @operation(
     summary="List events",
+    call=Call(
+        help="List events, newest first.", columns="id* type source? JOBS=job_ids WOKEN=woken_job_ids created_at+"
+    ),
     description="Newest first: sent events, and events received by hooks.",
     query=EventListQuery(),
     record=EventRecord(),
@@ -104,6 +115,7 @@ def list_events(query: EventListRequest) -> Response:
 @blueprint.get("/<event_id>")
 @operation(
     summary="Show an event",
+    call=Call(help="Show an event with the jobs that it created, and the jobs that waited for it."),
     description="The event with the jobs that it has created so far, and the waiting jobs that received it.",
     record=EventRecord(),
     failures=(404,),

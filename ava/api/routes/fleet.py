@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -31,6 +32,12 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 @blueprint.get("")
 @operation(
     summary="List nodes",
+    call=Call(
+        help="List the nodes, live ones first; ended ones are listed for an hour.",
+        example="--role platform-admin -o wide",
+        columns="id STATE=node_state* BUSY=busy* queues MEMORY=memory+ host+ PID=pid+ version+ STARTED=started_at+ "
+        "SEEN=seen_at WORKERS=workers+",
+    ),
     description="Live nodes first, the newest first; an ended node is listed for an hour. `jobs` lists only the jobs "
     "of the caller's tenant, while `busy` counts the jobs of all tenants. A role below platform-admin sees the nodes "
     "and workers that it can use, with their queues and with `busy` for its own jobs, but no names and no memory of "
@@ -69,6 +76,14 @@ queues_blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
 @queues_blueprint.get("", endpoint="show")
 @operation(
     summary="Count waiting and running jobs",
+    call=Call(
+        method="queues.counts",
+        command="queues list",
+        help="List the queues with the tenant's own jobs. OLDEST is the waiting time of the oldest startable "
+        "job.\n\nA table also has the jobs by worker, each counted up to 10,000. Urgent ones have priority 1 "
+        "to 3.",
+        columns="queue queued* running* waiting* OLDEST=oldest_seconds PAUSED=pause?",
+    ),
     description="By worker, for the caller's tenant. `high_priority` counts the queued jobs of priority "
     f"{priority.FIRST} to {priority.HIGH}. The queued jobs of one worker are counted up to 10,000; beyond, its "
     "numbers are lower bounds. `queues` lists the queues that the tenant's workers use, with the tenant's own jobs; "

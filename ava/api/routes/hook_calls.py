@@ -27,6 +27,7 @@ _ORIGIN = "WebHook-Request-Origin"
 @open_to_all
 @described(
     summary="Send to a hook",
+    call=None,
     description="The endpoint for a provider's deliveries. The hook checks signature, time and id by the provider's "
     "rules; no other credential is needed. The delivery is durable before the response, which has a special form for "
     "some providers.",

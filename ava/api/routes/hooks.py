@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.client_addresses import public_url
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
@@ -51,6 +52,12 @@ CALLS = "/v1/hooks"
 @blueprint.post("")
 @operation(
     summary="Create a hook",
+    call=Call(
+        arguments="name provider",
+        options={"provider": "--provider", "secret": ""},
+        help="Create a hook. Its URL, and the secret if one is generated, are returned only once.",
+        example="pulls --provider github",
+    ),
     description="The response has the `url`, with a token that is shown only once, and the secret if the server "
     "generated it. Each delivery creates a job of `worker_id`, or an event for the subscriptions.",
     body=HookBody(),
@@ -76,7 +83,11 @@ def _write_once(new: NewHook) -> str:
     return write_hook(replace(new.hook, url=url, secret=new.secret))
 
 
-_calls.add_list(paused_list_query("hooks", "hk"), "paused")
+_calls.add_list(
+    paused_list_query("hooks", "hk"),
+    "paused",
+    call=Call(help="List hooks, newest first.", columns="id* name provider MAKES=makes PAUSED=is_paused created_at+"),
+)
 
 _calls.add_show()
 
@@ -84,6 +95,11 @@ _calls.add_show()
 @blueprint.patch("/<hook:hook_id>")
 @operation(
     summary="Update a hook",
+    call=Call(
+        options={"secret": ""},
+        help="Change a hook, or give it a new secret. Earlier secrets stay valid for a while.",
+        example="--new-secret",
+    ),
     description="Changes only the fields in the body, within 2 s. After a new secret the previous one stays valid "
     "for `keep_secret_seconds` (default: a day); up to 4 secrets are valid together.",
     body=HookChangeBody(),
@@ -117,6 +133,11 @@ _calls.add_pauses(
 @blueprint.post("/<hook:hook_id>/rotate")
 @operation(
     summary="Rotate a hook's URL",
+    call=Call(
+        method="hooks.rotate",
+        help="Give a hook a new URL, which is returned only once; the earlier one stays valid for a while.",
+        example="--keep-seconds 3600",
+    ),
     description="The response has the new `url`; a repeated response for an Idempotency-Key does not. The previous "
     "address stops working within 2 s, or after `keep_seconds`.",
     body=HookRotateBody(),
@@ -134,7 +155,7 @@ def rotate(hook_id: str, keep_seconds: int, key: str | None) -> Response:
 
 
 _calls.add_delete(
-    "The address stops working within 2 s. Jobs and events of the hook are retained.",
+    "Deletes the hook with its secret: its address stops working within 2 s. Its jobs and events are retained.",
     HookDeletedRecord(),
     needs_payloads=True,
 )
@@ -152,6 +173,7 @@ deliveries.add_reads(
 @blueprint.post("/<hook:hook_id>/deliveries/<delivery_id>/replay")
 @operation(
     summary="Replay a delivery",
+    call=Call(help="Process a delivery again, with the current subscriptions."),
     description="Processes the delivery again with the present subscriptions, even if it was refused or skipped, or "
     "is a duplicate. The response is the new delivery. Its signature is checked with the present secrets; its "
     "timestamp is not checked.",
@@ -166,6 +188,12 @@ def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
 @blueprint.post("/<hook:hook_id>/deliveries/replay")
 @operation(
     summary="Replay many deliveries",
+    call=Call(
+        method="hooks.deliveries.replay_many",
+        command="deliveries replay",
+        arguments="since",
+        help="Process the deliveries of a time range again, all or none.",
+    ),
     description="Replays the deliveries of a time range, all or none. Duplicates, earlier replays and deliveries "
     "with an invalid signature are left out.",
     body=ReplayBody(),
@@ -180,6 +208,12 @@ def replay_many(hook_id: str, wanted: DeliveryFilter, key: str | None) -> Respon
 @blueprint.post("/<hook:hook_id>/test")
 @operation(
     summary="Test a hook",
+    call=Call(
+        options={"headers": "--header"},
+        help="Send a test request to a hook, in its provider's format. It starts the same jobs as a real one.",
+        example="--mode tampered",
+        is_repeatable=False,
+    ),
     description="Creates a request like the sender's (signed, changed after signing, or unsigned) and receives it, "
     "with the same effects as a real delivery.",
     body=HookTestBody(),

@@ -9,6 +9,7 @@ from flask import Blueprint, Response
 
 from ava.api.http import paging, request_turns, responses
 from ava.api.http.callers import auth
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, cursor_of_line, page_of
@@ -35,6 +36,10 @@ runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
 @runs.get("/<job:job_id>/runs", endpoint="list")
 @operation(
     summary="List a job's runs",
+    call=Call(
+        help="List a job's runs, oldest first.",
+        columns="attempt outcome* started_at DURATION=duration_ms CPU=cpu_ms WAITED=wait_ms",
+    ),
     description="Oldest first: each attempt, and each run that was lost or interrupted, with its times. A handler "
     "that waits has a run before and after each wait.",
     query=paging.job_page_query(),
@@ -56,6 +61,7 @@ reasons = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 @reasons.get("/<job:job_id>/why", endpoint="show")
 @operation(
     summary="Explain a job",
+    call=Call(help="Print why a job has its status.", tool="why"),
     description="One sentence, and its facts. `ahead` counts the tenant's own jobs that start before this one, up to "
     "10,000, among the first 20,000 of all tenants. The estimate considers all of these jobs, each with the duration "
     "of the tenant's newest jobs of the worker. Without completed jobs of the worker the sentence "
@@ -74,6 +80,10 @@ trees = Blueprint("trees", __name__, url_prefix="/v1/ava/jobs")
 @trees.get("/<job:job_id>/tree")
 @operation(
     summary="Show a job's tree",
+    call=Call(
+        help="Show the tree of a job: children below their parents, and the dependencies between jobs.",
+        example="--wait",
+    ),
     description="The jobs of the tree, without inputs and outputs, and the edges between them: bulk entries with "
     "names or `after`, and jobs created by handlers, at most 10,000 below a root. A job without a tree is returned "
     "as its only job.",
@@ -109,6 +119,10 @@ journals = Blueprint("journals", __name__, url_prefix="/v1/ava/jobs")
 @journals.get("/<job:job_id>/journal", endpoint="list")
 @operation(
     summary="List a job's journal",
+    call=Call(
+        help="List the recorded steps, children and waits of a job's handler, oldest first.",
+        columns="kind* name state* WRITTEN=written_at VALUE=journal_value?",
+    ),
     description="Oldest first: the named actions of its handler, i.e. steps with their results, children, sleeps, "
     "and waits with a timeout. Without payload permission, names and results are hidden.",
     query=paging.job_page_query(),
@@ -130,6 +144,9 @@ waits = Blueprint("waits", __name__, url_prefix="/v1/ava/jobs")
 @waits.get("/<job:job_id>/waits", endpoint="list")
 @operation(
     summary="List a job's waits",
+    call=Call(
+        help="List the waits of a job, the latest first.", columns="WAIT_FOR=wait_reason BEGAN=began_at ENDED=ended_at"
+    ),
     description="Latest first, each with its jobs or event, its start, and when the handler continued.",
     query=paging.job_page_query(),
     record=JobWaitRecord(),
@@ -150,6 +167,12 @@ job_deliveries = Blueprint("job_deliveries", __name__, url_prefix="/v1/ava/jobs"
 @job_deliveries.get("/<job:job_id>/deliveries", endpoint="list")
 @operation(
     summary="List a job's deliveries",
+    call=Call(
+        method="jobs.deliveries",
+        help="List what webhooks have sent about a job, newest first, without bodies.",
+        columns="id* status EVENT=event_name RESPONSE=response_status JOBS=job_ids reason? created_at+ "
+        "NEXT=next_attempt_at+ REQUESTS=attempts+",
+    ),
     description="The deliveries of all webhooks of the tenant about the job, newest first, without bodies.",
     query=paging.page_query(paging.id_reader("del")),
     **deliveries.LIST,

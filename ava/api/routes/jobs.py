@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import offload, request_turns, responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import NDJSON, operation
 from ava.api.http.paging import page_of
@@ -47,6 +48,13 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.post("")
 @operation(
     summary="Trigger a job",
+    call=Call(
+        method="jobs.trigger",
+        arguments="worker_id input",
+        options={"input": "--input", "scheduled_at": "--at"},
+        help="Trigger a job of a worker.",
+        example="--set seconds=5 --follow",
+    ),
     description="Stores the job and responds immediately; a worker runs it in the background. The record is durable "
     "before the response, with `Durability: replicated` also on a synchronous standby. With `dedupe` or `debounce`, "
     "triggers with the same worker and key create one job; `Existing-Job: true` marks a response with an existing "
@@ -100,6 +108,13 @@ def created(job: Job, is_replay: bool) -> Response:
 @blueprint.post("/<job:job_id>/retry")
 @operation(
     summary="Retry a job",
+    call=Call(
+        arguments="input priority",
+        options={"input": "--input", "priority": "--set-priority", "from": ""},
+        help="Trigger a new job like a final one, optionally with another input or priority.",
+        tool="retry_job",
+        command="jobs retry",
+    ),
     description="Triggers a copy of a final job: same worker, input, trigger and priority, unless the body has "
     "another input or priority. `retry_of` names the original. With `from`, the retry of a bulk's entry includes its "
     "followers.",
@@ -126,6 +141,21 @@ def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: boo
 @blueprint.get("")
 @operation(
     summary="List jobs",
+    call=Call(
+        options={
+            "created_after": "--after --since --created-after",
+            "created_before": "--before --created-before",
+            "triggered_by": "--by",
+            "root": "--roots",
+            "input": "--where",
+            "error_id": "--error-id",
+        },
+        help="List jobs, newest first unless they are sorted.",
+        example="--status failed --since 2h",
+        columns="id* worker_id status* waits_for+ priority+ trigger+ BY=triggered_by+ created_at RAN=ran+ attempt+ "
+        "error!",
+        tool="list_jobs",
+    ),
     description="Newest first. `total` is exact up to 1,000 and stays there, because counting millions would cost "
     "more than the list. `page` reaches the first 1,000 jobs; `cursor` reaches all. An input or output of more than "
     "16 KiB is null unless `fields=*`, which limits a page to 8 MiB. Filters by `priority`, `triggered_by`, `error`, "
@@ -166,6 +196,7 @@ def list_jobs(query: JobListRequest) -> Response:
 @blueprint.get("/<job:job_id>")
 @operation(
     summary="Show a job",
+    call=Call(help="Show a job.", tool="get_job"),
     description="Poll until `status` is `completed`, `failed` or `cancelled`. `output` is the return value of the "
     "handler function, `error` the failure reason.",
     query=ShowQuery(),
@@ -186,6 +217,11 @@ def show(job_id: str, query: ShowRequest) -> Response:
 @blueprint.patch("/<job:job_id>")
 @operation(
     summary="Update a job",
+    call=Call(
+        options={"scheduled_at": "--at"},
+        help="Change a queued job. Without a start time it starts as soon as possible.",
+        example="--priority 1 --unset at",
+    ),
     description="Changes the priority, date, expiry or tags; 409 if the job is not queued any more. A claim and a "
     "change cannot overlap: either the job has already started, or the claim uses the change. For a job that waits "
     "for a retry, only `priority` and `tags` can be changed.",
@@ -204,6 +240,7 @@ def change(job_id: str, wanted: JobChange) -> Response:
 @blueprint.post("/<job:job_id>/cancel")
 @operation(
     summary="Cancel a job",
+    call=Call(help="Cancel a job; a running one is asked to stop.", tool="cancel_job"),
     description="Only queued or running jobs can be cancelled. A queued job is `cancelled` immediately. For a "
     "running job, the response has `cancel_requested_at`, the process gets SIGTERM, and the job is `cancelled` once "
     "the process has stopped running it.",
@@ -227,6 +264,18 @@ ReadBatch = Callable[[str | None], JobBatch]
 @exports_blueprint.get("/export")
 @operation(
     summary="Export jobs",
+    call=Call(
+        help="Print all matching jobs, newest first: one complete job per line, as JSON.",
+        example="--status failed > failed.ndjson",
+        options={
+            "created_after": "--after --since --created-after",
+            "created_before": "--before --created-before",
+            "triggered_by": "--by",
+            "root": "--roots",
+            "input": "--where",
+            "error_id": "--error-id",
+        },
+    ),
     description="All jobs that match the filters, newest first, one record per line, with the whole input and "
     "output. Jobs triggered after the call are not included. The export counts as a stream. If the connection ends "
     "without the last chunk of the response, the export is incomplete.",

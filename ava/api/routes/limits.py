@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import (
@@ -39,6 +40,10 @@ blueprint = Blueprint("limits", __name__, url_prefix="/v1/ava/limits")
 @blueprint.get("")
 @operation(
     summary="List limits",
+    call=Call(
+        help="List the limits and the tenant's use of them.",
+        columns="LIMIT=name value* unit USED=used* ERROR=status+ setting meaning+",
+    ),
     description="Each limit of this installation by name, with the tenant's usage where it is counted, up to 10,000. "
     "Errors name the limit that caused them. Values that operators set for the tenant are included.",
     query=page_query(name_reader(_NAMES.__contains__)),
@@ -60,6 +65,11 @@ def show(query: PageRequest) -> Response:
 @blueprint.get("/workers")
 @operation(
     summary="List worker limits",
+    call=Call(
+        command="limits list",
+        help="List the workers with a limit and the tenant's use of it.",
+        columns="WORKER=worker_id running* AT_MOST=max_running PER=limited_per RATE=rate WAITING=counted_waiting",
+    ),
     description="By id: each worker with a limit that the tenant may run, with the tenant's running and waiting jobs.",
     query=page_query(client_id_reader("wkr")),
     record=WorkerLimitRecord(),
@@ -76,6 +86,7 @@ tenants = Blueprint("tenants", __name__, url_prefix="/v1/ava/tenants")
 @tenants.get("/<tenant:tenant_id>/limits")
 @operation(
     summary="Show a tenant's limits",
+    call=Call(command="tenants show", help="Show the limits of a tenant. Empty ones are the installation's defaults."),
     description="For the tenant itself and for the roles of the platform.",
     record=TenantLimitsRecord(),
     failures=(404,),
@@ -87,6 +98,12 @@ def show_limits(tenant_id: str) -> Response:
 @tenants.put("/<tenant:tenant_id>/limits")
 @operation(
     summary="Set a tenant's limits",
+    call=Call(
+        method="tenants.set_limits",
+        command="tenants update",
+        help="Replace a tenant's limits; an empty one is the installation's default. Requires a platform role.",
+        example="--weight 2 --unset max-running --role platform-admin",
+    ),
     description="For the roles of the platform. Replaces all limits of the tenant; waiting jobs follow within 2 s.",
     body=TenantLimitsBody(),
     body_as="fields",

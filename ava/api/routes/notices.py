@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import DryRunQuery, NoBody
@@ -41,6 +42,14 @@ _calls = ResourceCalls(
 @blueprint.post("")
 @operation(
     summary="Create a notice",
+    call=Call(
+        arguments="name channel target on",
+        options={"channel": "--channel", "target": "", "on": ""},
+        help="Create a notice, by default about failed jobs.\n\nThe target (an address of Slack or Teams, mail "
+        "addresses, a URL) is not an argument, because every process of the machine can read the arguments of "
+        "the others.",
+        example="on-call --channel slack --on job.failed",
+    ),
     description="The notice sends messages about events from now on: the first immediately, and at the end of each "
     "time window one with the number of events since then. Messages contain names, ids and a link, and no payload.",
     body=NoticeBody(),
@@ -60,7 +69,14 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     return _calls.created(notice, is_replay=is_replay)
 
 
-_calls.add_list(paused_list_query("notices", "ntc"), "paused")
+_calls.add_list(
+    paused_list_query("notices", "ntc"),
+    "paused",
+    call=Call(
+        help="List notices, newest first.",
+        columns="id* STATUS=status_or_paused* name channel target ON=rules created_at+",
+    ),
+)
 
 _calls.add_show()
 
@@ -68,6 +84,11 @@ _calls.add_show()
 @blueprint.patch("/<notice_id>")
 @operation(
     summary="Update a notice",
+    call=Call(
+        options={"target": "", "on": ""},
+        help="Change the name, the channel, the target or the rules of a notice. A new channel needs a target.",
+        example="--on job.failed --on schedule.disabled",
+    ),
     description="Changes only the fields in the body. A new channel needs a target. New rules (`on`) start new time "
     "windows.",
     body=NoticeChangeBody(),
@@ -99,6 +120,7 @@ _calls.add_delete(
 @blueprint.post("/<notice_id>/test")
 @operation(
     summary="Test a notice",
+    call=Call(help="Send a test message, which is retried like any other.", example="--wait", is_repeatable=False),
     description="Sends a test message, which is retried like any other. The notice's deliveries show the outcome.",
     body=NoBody(),
     may_be_empty=True,

@@ -56,6 +56,7 @@ def _check_protocol() -> None:
 @open_to_workers
 @operation(
     summary="Claim runs",
+    call=None,
     description="Claims runs of pull workers in the same order as a node. Needs an API key of "
     "the role `worker`. The token of a run is the only credential for its further calls. A run that does not use its "
     "token within 15 s has not begun, and its job returns to the queue.",
@@ -93,6 +94,7 @@ def claim_runs(claim: ClaimRequest) -> Response:
 @open_to_workers
 @operation(
     summary="Append a run's log lines",
+    call=None,
     description="A line with a `seq` that was already sent is ignored, so the call can be repeated.",
     body=LinesBody(),
     record=StopRecord(),
@@ -106,6 +108,7 @@ def append_lines(run: str, body: dict[str, list[SentLine]]) -> Response:
 @open_to_workers
 @operation(
     summary="Report a run's progress",
+    call=None,
     body=ProgressBody(),
     record=StopRecord(),
     failures=(404, 409, 413, 415, 422),
@@ -125,6 +128,7 @@ def stop_response(is_to_stop: bool) -> Response:
 @open_to_workers
 @operation(
     summary="End a run",
+    call=None,
     description="The same end again is 200, a different one 409. After a stop, every end makes the job `cancelled`. "
     "With `waits` the job waits, and a later run continues its handler.",
     body=EndBody(),
@@ -145,6 +149,7 @@ def end_run(run: str, ending: SentOutcome | SentWaits) -> Response:
 @open_to_all
 @operation(
     summary="Send heartbeats",
+    call=None,
     description="Required at least every 5 s for each run. The tokens of the runs are the only credentials.",
     body=HeartbeatBody(),
     record=HeartbeatRecord(),

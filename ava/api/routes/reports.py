@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, client_id_reader, cursor_of_name, name_reader, page_of, page_query
@@ -39,6 +40,11 @@ overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
 @overview.get("/overview", endpoint="show")
 @operation(
     summary="Show the overview",
+    call=Call(
+        method="reports.overview",
+        command="overview show",
+        help="Show the waiting and running jobs, and the jobs that ended in the last hour.",
+    ),
     description="Waiting jobs by priority, running jobs, jobs that ended in each of the last 60 minutes (with a lag "
     "of a few seconds), and percentiles of the newest jobs. Its cost does not depend on the number of jobs.",
     record=OverviewRecord(),
@@ -54,6 +60,14 @@ analytics = Blueprint("analytics", __name__, url_prefix="/v1/ava")
 @analytics.get("/analytics", endpoint="show")
 @operation(
     summary="Show analytics",
+    call=Call(
+        method="reports.analytics",
+        command="analytics show",
+        arguments="days",
+        options={"days": "--days", "group_by": "--by", "percentiles": ""},
+        help="Show the success rate, waiting and running times, and each worker's jobs.",
+        example="--days 7",
+    ),
     description="Jobs that ended since `since`, each counted once, with a lag of a few seconds. The cost does not "
     "depend on their number. Deleting a job by retention does not change the counts.",
     query=AnalyticsQuery(),
@@ -77,6 +91,13 @@ series = Blueprint("series", __name__, url_prefix="/v1/ava")
 @series.get("/series", endpoint="show")
 @operation(
     summary="Show series",
+    call=Call(
+        method="reports.series",
+        command="series show",
+        options={"tenant_id": "", "scope": "--all-tenants", "range_seconds": ""},
+        help="Show ended, running and waiting jobs, and the times to start and to run, in steps of a range.",
+        example="--since 6h --worker wkr_report",
+    ),
     description="Everything that charts show over a time range: ended jobs by outcome, time to start, run time, "
     "running jobs against their limit, backlog by queue and priority, failures by kind, deploys and pauses. Points "
     "of minutes stay for 2 days, of hours for 90; the step is the smallest with at most 360 steps. Of a tenant's "
@@ -98,6 +119,13 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
 @tenant_loads.get("")
 @operation(
     summary="List tenants",
+    call=Call(
+        help="List tenants with jobs that wait, run, or ended in the last hour. Requires --role "
+        "platform-admin.\n\nNumbers of waiting and running jobs are exact up to 1,000.",
+        example="--role platform-admin",
+        columns="TENANT=tenant_id WAITING=waiting_jobs SCHEDULED=scheduled_jobs+ RUNNING=running_jobs failed* "
+        "completed+ cancelled+ SHARE=share*",
+    ),
     description="For platform-admin and above, by id: tenants with jobs that wait, run, or ended in the last hour. A "
     f"page scans at most {MAX_SCANNED:,} tenants that have jobs at all; if it ends at this limit, it may have fewer "
     f"tenants than requested, or none, and `next_cursor` continues it. `total` counts the first {MAX_SCANNED:,}.",
@@ -120,6 +148,12 @@ promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
 @promotions.get("")
 @operation(
     summary="List promotions",
+    call=Call(
+        help="List the latest promotions of a PostgreSQL standby. Requires --role platform-admin.\n\nA promotion "
+        "may have lost commits without showing it, if no job was stored shortly before.",
+        example="--role platform-admin",
+        columns="TIMELINE=timeline SEEN=seen_at COMMITS_LOST=commits_lost RUNS_CHECKED=running*",
+    ),
     description="For platform-admin and above: the promotions of a standby of PostgreSQL, the latest first, and "
     "whether commits are known to be lost with the previous server.",
     query=page_query(name_reader(_is_timeline)),

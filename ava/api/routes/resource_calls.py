@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from flask import Blueprint, Response
 from marshmallow import Schema
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller
 from ava.api.http.operations import View, operation
 from ava.api.http.paging import page_of
@@ -17,6 +18,8 @@ from ava.api.http.records import write_deleted
 from ava.api.http.strict import DryRunQuery, NoBody
 from ava.api.routes.audit import record_pairs
 from ava.api.schemas.pause_fields import PauseBody
+
+_REASON = {"reason": "--reason"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +60,13 @@ class ResourceCalls:
 
         self.blueprint.add_url_rule("", f"list_{names}", view)
 
-    def add_show(self) -> None:
+    def add_show(self, call: Call | None = None) -> None:
         """Add the call that shows one record."""
 
         @operation(
             summary=f"Show {self.noun}",
             description=f"Show one {self._name}.",
+            call=call or Call(),
             record=self.record,
             failures=(404,),
         )
@@ -82,6 +86,7 @@ class ResourceCalls:
         @operation(
             summary=f"Delete {self.noun}",
             description=description,
+            call=Call(help=f"Delete{description.removeprefix('Deletes')}"),
             record=record,
             failures=(404,),
             query=DryRunQuery(),
@@ -102,6 +107,7 @@ class ResourceCalls:
         resume: str,
         bodies: tuple[Schema, Schema] = (PauseBody(), NoBody()),
         failures: tuple[int, ...] = (404, 413, 415, 422),
+        options: Mapping[str, str] = _REASON,
         **declared: Any,
     ) -> None:
         """Add `POST …/pause` and `POST …/resume` with these effects, and with `bodies` in the same order."""
@@ -110,6 +116,7 @@ class ResourceCalls:
             @operation(
                 summary=f"{verb.title()} {self.noun}",
                 description=f"{effect} Repeated calls have no effect.",
+                call=Call(arguments="reason", options=options, help=f"{verb.title()} {self.noun}. {effect}"),
                 query=DryRunQuery(),
                 body=body,
                 may_be_empty=True,

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
@@ -50,6 +51,13 @@ _calls = ResourceCalls(
 @blueprint.post("")
 @operation(
     summary="Create a schedule",
+    call=Call(
+        arguments="worker_id cron timezone",
+        options={"enabled": ""},
+        help="Create a schedule of a worker.\n\nThe pattern has five fields: minute, hour, day of month, month, day "
+        "of week. The time zone is an IANA name. An interval below a minute replaces both.",
+        example='"0 3 * * *" Europe/Berlin --overlap skip',
+    ),
     description="From now on the schedule creates a job at each slot, i.e. at each local time in its time zone that "
     "matches its cron pattern, or at each multiple of `every_seconds` since the Unix epoch. Each slot fires exactly "
     "once, even when clocks change or a process crashes.",
@@ -68,12 +76,28 @@ def create(spec: ScheduleSpec, key: str | None) -> Response:
     return _calls.created(schedule, is_replay=is_replay)
 
 
-_calls.add_list(ScheduleListQuery(), "schedule_filter", reads_standby=True)
+_calls.add_list(
+    ScheduleListQuery(),
+    "schedule_filter",
+    reads_standby=True,
+    call=Call(
+        options={"enabled": ""},
+        help="List schedules, newest first.",
+        columns="id* name? worker_id CRON=timing timezone+ NEXT=next_firing LAST=last_run_at+",
+    ),
+)
 
 
 @blueprint.post("/preview")
 @operation(
     summary="Preview a cron pattern",
+    call=Call(
+        arguments="cron timezone count",
+        options={"count": "--count"},
+        help="Print a pattern or an interval in words, and its next firings; nothing is saved.",
+        example='"0 3 * * *" Europe/Berlin',
+        tool="preview_schedule",
+    ),
     description="The pattern in words, and its next slots. Nothing is stored.",
     body=PreviewBody(),
     body_as="preview",
@@ -91,6 +115,11 @@ _calls.add_show()
 @blueprint.patch("/<schedule:schedule_id>")
 @operation(
     summary="Update a schedule",
+    call=Call(
+        options={"enabled": ""},
+        help="Change a schedule. Its next firing is computed from now.",
+        example='--cron "30 3 * * *" --unset ends-at',
+    ),
     description="Changes only the fields in the body. After a change of the pattern, the time zone, the dates or "
     "`enabled`, the next firing is at the first slot from now on. Worker, pattern and time zone of a schedule that a "
     "handler module declares cannot be changed: 409. If a tenant role may not request the schedule's priority, it "
@@ -120,6 +149,13 @@ _calls.add_delete("Deletes the schedule and its firings immediately. Its jobs co
 @blueprint.get("/<schedule:schedule_id>/next")
 @operation(
     summary="List a schedule's next slots",
+    call=Call(
+        arguments="count",
+        options={"count": "--count"},
+        help="Print the next firings of a schedule.",
+        example="--count 3",
+        columns="slot at note?",
+    ),
     description="Earliest first, from now on, without the delay of `spread_seconds`; also for a paused schedule.",
     query=NextQuery(),
     query_as="count",
@@ -140,6 +176,7 @@ def _array(items: Iterable[str]) -> str:
 @blueprint.post("/<schedule:schedule_id>/run")
 @operation(
     summary="Run a schedule now",
+    call=Call(help="Trigger a job now, with a schedule's worker, input and priority."),
     description="Triggers a job with the worker, input and priority of the schedule, or with the most urgent "
     "priority that the caller's role may request. It does not count as a firing, and the next firing is unchanged.",
     body=NoBody(),
@@ -157,6 +194,7 @@ def run(schedule_id: str, key: str | None) -> Response:
 @blueprint.get("/<schedule:schedule_id>/firings")
 @operation(
     summary="List a schedule's firings",
+    call=Call(help="List a schedule's firings, newest first.", columns="slot AT=at+ outcome JOB=job_id? reason!"),
     description="Newest first: each past slot, with the created job or the reason why there is none. Firings are "
     "retained as long as jobs.",
     query=page_query(id_reader("fir")),

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, g, request
 
 from ava.api.http import responses
 from ava.api.http.callers.session import current_session
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import NoBody
@@ -33,6 +34,7 @@ blueprint = Blueprint("sessions", __name__, url_prefix="/v1/ava")
 @blueprint.post("/session")
 @operation(
     summary="Start a session",
+    call=None,
     description="Creates a session of 12 hours for the caller, identified by the four headers, an API key, or a link "
     "as `Authorization: Link <token>`. The response sets the session cookie. Read requests need only the cookie; "
     "write requests also need `x-tenant-id`. A session ends with the API key that started it.",
@@ -51,6 +53,7 @@ def start() -> Response:
 @blueprint.get("/session")
 @operation(
     summary="Show the caller",
+    call=None,
     description="The identity of the request, its tenant and role, and the other tenants of a session.",
     record=SessionRecord(),
 )
@@ -61,6 +64,7 @@ def show() -> Response:
 @blueprint.patch("/session")
 @operation(
     summary="Switch the session's tenant",
+    call=None,
     description="For roles of the platform, and people whom the identity provider gives several tenants. The new "
     "cookie selects the tenant for requests that cannot name one in `x-tenant-id`, such as downloads and streams.",
     body=SessionBody(),
@@ -76,6 +80,7 @@ def change(tenant_id: str) -> Response:
 @blueprint.delete("/session")
 @operation(
     summary="End the session",
+    call=None,
     description="Signs out. Every process refuses the cookie within 2 seconds. At `sign_out_url` the browser also "
     "signs out of the identity provider.",
     record=SessionRecord(),
@@ -94,6 +99,11 @@ def end() -> Response:
 @blueprint.delete("/sessions")
 @operation(
     summary="End a user's sessions",
+    call=Call(
+        method="sessions.end",
+        command="sessions delete",
+        help="End all sessions of your user in the tenant, and make its unused links invalid.",
+    ),
     description="Ends every session of the caller's API key, or of its user, in its tenant, and invalidates their "
     "unused links.",
     record=EndedSessionsRecord(),
@@ -106,6 +116,11 @@ def end_all() -> Response:
 @blueprint.post("/session/links")
 @operation(
     summary="Create a sign-in link",
+    call=Call(
+        method="sessions.create_link",
+        command="dashboard",
+        help="Print a link that signs in to the dashboard, once and within 10 minutes.",
+    ),
     description="The link works once, within 10 minutes: it signs in to the dashboard as the caller. Append `path` "
     "to the address of the API.",
     body=NoBody(),

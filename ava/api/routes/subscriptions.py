@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import DryRunQuery
@@ -41,6 +42,11 @@ _calls = ResourceCalls(
 @blueprint.post("")
 @operation(
     summary="Create a subscription",
+    call=Call(
+        arguments="event_type worker_id",
+        help="Create a subscription: each event with the type and a matching pattern creates a job of the worker.",
+        example="'order.*' wkr_book --match '{\"data\": {\"paid\": [true]}}'",
+    ),
     description="From now on, each event that matches the type and pattern creates a job of the worker. An invalid "
     "pattern or template is refused with the path of the mistake.",
     body=SubscriptionBody(),
@@ -59,12 +65,24 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     return _calls.created(created, is_replay=is_replay)
 
 
-_calls.add_list(SubscriptionListQuery(), "subscription_filter", reads_standby=True)
+_calls.add_list(
+    SubscriptionListQuery(),
+    "subscription_filter",
+    reads_standby=True,
+    call=Call(
+        help="List subscriptions, newest first.", columns="id* EVENTS=event_type worker_id name? PAUSED=is_paused"
+    ),
+)
 
 
 @blueprint.post("/test")
 @operation(
     summary="Test a subscription",
+    call=Call(
+        arguments="event",
+        help="Try a pattern and a template on an event; nothing is stored.",
+        example="@event.json --match @pattern.json",
+    ),
     description="Reports whether the event matches, the first path that does not match, and the input of its job. "
     "Nothing is stored.",
     body=SubscriptionTestBody(),
@@ -82,6 +100,9 @@ _calls.add_show()
 @blueprint.patch("/<subscription:subscription_id>")
 @operation(
     summary="Update a subscription",
+    call=Call(
+        help="Change a subscription, for the events from now on.", example="--event-type order.paid --unset match"
+    ),
     description="Changes only the fields in the body, for events from now on.",
     body=SubscriptionChangeBody(),
     body_as="changes",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response
 
 from ava.api.http import responses
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import DryRunQuery, NoBody
@@ -45,6 +46,13 @@ _calls = ResourceCalls(
 @blueprint.post("")
 @operation(
     summary="Create a webhook",
+    call=Call(
+        arguments="url events secret",
+        options={"events": "--event", "secret": ""},
+        help="Create a webhook: events are sent to the URL from now on.\n\nThe secret is not an argument, because "
+        "every process of the machine can read the arguments of the others.",
+        example="https://example.com/hook --event ava.job.failed",
+    ),
     description="The webhook receives events from now on. The secret is encrypted and never shown again. The URL "
     "must be public; each request checks the address of its host again.",
     body=WebhookBody(),
@@ -64,7 +72,13 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
     return _calls.created(endpoint, is_replay=is_replay)
 
 
-_calls.add_list(paused_list_query("webhooks", "wh"), "paused")
+_calls.add_list(
+    paused_list_query("webhooks", "wh"),
+    "paused",
+    call=Call(
+        help="List webhooks, newest first.", columns="id* STATUS=status_or_paused* url EVENTS=events created_at+"
+    ),
+)
 
 _calls.add_show()
 
@@ -72,6 +86,11 @@ _calls.add_show()
 @blueprint.patch("/<webhook_id>")
 @operation(
     summary="Update a webhook",
+    call=Call(
+        options={"url": "--to", "secret": ""},
+        help="Change the URL, the events or the secret of a webhook.",
+        example="--to https://example.com/new",
+    ),
     description="Changes only the fields in the body. After a new secret, requests are signed with both secrets for "
     "24 hours, so that the receiver can switch.",
     body=WebhookChangeBody(),
@@ -114,6 +133,7 @@ _calls.add_delete(
 @blueprint.post("/<webhook_id>/test")
 @operation(
     summary="Test a webhook",
+    call=Call(help="Send a test event, signed and retried like any other.", example="--wait", is_repeatable=False),
     description="Sends an event of the type `ava.webhook.test`, signed and retried like any other. The webhook's "
     "deliveries show the outcome.",
     body=NoBody(),

@@ -8,6 +8,7 @@ from flask import Blueprint, Response
 
 from ava.api.http import responses
 from ava.api.http.callers.auth import open_to_workers
+from ava.api.http.calls import Call
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.records import write_deleted
@@ -53,13 +54,29 @@ _DEFINED = ("name", "runtime", "timeout_seconds", "max_retries", "max_running", 
 
 
 replace(_calls, write=write_worker, record=WorkerRecord()).add_list(
-    WorkerListQuery(), "worker_filter", description="The workers by id, without schemas and settings."
+    WorkerListQuery(),
+    "worker_filter",
+    description="The workers by id, without schemas and settings.",
+    call=Call(
+        options={"q": "--search"},
+        help="List workers.",
+        example="--live",
+        columns="id name status* live* queue TIMEOUT=timeout* RETRIES=max_retries+ updated_at+",
+        tool="list_workers",
+    ),
 )
 
 
 @blueprint.post("")
 @operation(
     summary="Create a worker",
+    call=Call(
+        arguments="slug",
+        options={"runtime": "", "retry": "", "expires_in_seconds": "--expires-in-seconds"},
+        help="Create a pull worker, which claims its runs over HTTP. Its id is wkr_ followed by the slug.\n\n`ava "
+        "keys create --worker` creates the key with which it claims runs.",
+        example="--timeout-seconds 60 --max-retries 2",
+    ),
     description="Creates a worker of the tenant or of the platform; its runs are claimed over HTTP "
     "(`/v1/ava/runs/claim`). Only the tenant sees its own workers.",
     body=WorkerBody(),
@@ -85,6 +102,7 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
 @blueprint.delete("/<worker_id>")
 @operation(
     summary="Delete a worker",
+    call=Call(options={"scope": "--platform"}, help="Delete pull workers, once they have no waiting or running jobs."),
     description="Deletes a pull worker without waiting or running jobs. Its ended jobs are retained.",
     query=WorkerDeleteQuery(),
     query_as="is_of_platform",
@@ -101,7 +119,12 @@ def delete(worker_id: str, is_of_platform: bool) -> Response:
 
 @blueprint.get("/<worker_id>")
 @open_to_workers
-@operation(summary="Show a worker", record=WorkerWithSettingsRecord(), failures=(404,))
+@operation(
+    summary="Show a worker",
+    call=Call(help="Show a worker with its settings and the schema of its input."),
+    record=WorkerWithSettingsRecord(),
+    failures=(404,),
+)
 def show(worker_id: str) -> Response:
     """Show one worker."""
     if caller().role is Role.WORKER and worker_id not in caller().worker_ids:
@@ -112,6 +135,13 @@ def show(worker_id: str) -> Response:
 @blueprint.patch("/<worker_id>")
 @operation(
     summary="Update a worker",
+    call=Call(
+        options={"retry": ""},
+        help="Change the tenant's settings of a worker. A cleared setting is as the handler declares it.\n\nThe "
+        "concurrency and rate limits of a worker apply to all tenants. Clearing the retry delays also clears "
+        "the max retries, unless --max-retries is given.",
+        example="--config REGION=eu --unset timeout-seconds",
+    ),
     description="Changes the tenant's settings, which override the platform's settings, which override the "
     "handler's. Only the fields in the body change, and only the named entries of `config` and `secrets`. Waiting "
     "jobs follow a change of status within two seconds; no job of a paused worker starts after the response. A job "
@@ -143,6 +173,7 @@ _calls.add_pauses(
     bodies=(WorkerPauseBody(), WorkerResumeBody()),
     failures=(404, 409, 413, 415, 422),
     needs_payloads=True,
+    options={"reason": "--reason", "scope": "--platform"},
 )
 
 
