@@ -67,6 +67,7 @@ static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, 
 	$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python -m tools.client_records --check
+	@$(BIN)/python -m tools.client_methods --check
 	@$(BIN)/python -m tools.commands --check
 	@$(BIN)/python tools/words.py
 	@$(BIN)/python -m tools.statements
@@ -74,8 +75,9 @@ static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, 
 	@$(BIN)/python -m tools.figures
 	@$(BIN)/python -m tools.dashboard check
 
-records: $(INSTALLED) ## Write ava/client/records.py from the API's schemas
+records: $(INSTALLED) ## Write ava/client/records.py and methods.py from the API's schemas and operations
 	@$(BIN)/python -m tools.client_records
+	@$(BIN)/python -m tools.client_methods
 
 typescript: $(INSTALLED) ## Build and pack clients/typescript; needs npm
 	@$(BIN)/python -m tools.openapi > clients/typescript/openapi.json

@@ -20,7 +20,7 @@ from ava.client.errors import (
     WebhookUnverified,
 )
 from ava.client.events import Event, Progress
-from ava.client.operations import JobFilters
+from ava.client.methods import JobFilters
 from ava.client.records import (
     Actor,
     Analytics,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Generic
+from typing import Any
 from urllib.parse import urlencode
 
 from ava.client.errors import (
@@ -34,10 +35,9 @@ from ava.client.flows import (
     Response,
     Sender,
     Sleep,
-    call,
 )
 from ava.client.reading import Record, read
-from ava.client.sent import segment
+from ava.client.sent import segment, sent_value
 
 _ERRORS: dict[int, type[ApiError]] = {
     400: ApiRefused,
@@ -111,9 +111,6 @@ class Calls:
         """Send a request. Returns the record that is the response's `data`."""
         return read(kind, (yield from self.data(method, path, **options)))
 
-    def delete(self, path: str, **options: Any) -> Flow[None]:
-        yield from self.send(Request(method="DELETE", url=path, **options))
-
     def records(self, kind: type[Record], path: str, params: Mapping[str, Any] | None = None) -> Listing[Record]:
         """Yield the records of a list, page after page."""
         position: dict[str, Any] = {}
@@ -182,28 +179,61 @@ class ApiResource(Resource[Mode]):
         super().__init__(sender)
         self._calls = calls
 
+    def _record(self, kind: type[Record], route: str, given: dict[str, Any], **options: Any) -> Flow[Record]:
+        """Send a request. Returns the record that is the response's `data`."""
+        return self._calls.record(kind, **_request(route, given), **options)
 
-class PausableResource(ApiResource[Mode], Generic[Mode, Record]):
-    """A resource whose records can be paused."""
+    def _array(self, kind: type[Record], route: str, given: dict[str, Any]) -> Flow[Sequence[Record]]:
+        """Send a request. Returns the records of a list without pages."""
+        found = yield from self._calls.data(**_request(route, given))
+        return [read(kind, data) for data in found]
 
-    #: The type of its records, and the path above their ids.
-    _kind: type[Record]
-    _path: str
+    def _count(self, route: str, given: dict[str, Any]) -> Flow[int]:
+        """Send a request. Returns the only value of the response's `data`."""
+        (count,) = (yield from self._calls.data(**_request(route, given))).values()
+        return int(count)
 
-    @call
-    def pause(self, record_id: str, /, reason: str | None = None) -> Flow[Record]:
-        """Pause a record; a paused one keeps its pause. Returns the record, whose `paused` has the reason."""
-        path = f"{self._path}/{segment(record_id)}/pause"
-        return self._calls.record(self._kind, "POST", path, body={"reason": reason})
+    def _none(self, route: str, given: dict[str, Any]) -> Flow[None]:
+        """Send a request. Returns None."""
+        yield from self._calls.data(**_request(route, given))
 
-    @call
-    def resume(self, record_id: str, /) -> Flow[Record]:
-        return self._calls.record(self._kind, "POST", f"{self._path}/{segment(record_id)}/resume")
+    def _records(self, kind: type[Record], route: str, given: dict[str, Any]) -> Listing[Record]:
+        """Yield the records of a list, page after page."""
+        request = _request(route, given)
+        return self._calls.records(kind, request["path"], request["params"])
+
+    def _lines(self, kind: type[Record], route: str, given: dict[str, Any]) -> Listing[Record]:
+        """Yield the records of an export."""
+        request = _request(route, given)
+        return self._calls.lines(kind, request["path"], request["params"])
 
 
-def flag(value: bool | None) -> str | None:
-    """Return a boolean as a parameter of a query."""
-    return None if value is None else str(value).lower()
+def _request(route: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the request of a method from its route and its arguments.
+
+    `route` is the HTTP method, the path, and the parameters that are filters: `GET /v1/hooks filter[paused]`. Changes
+    send None, which clears a field; other requests leave it out.
+    """
+    method, path, *filters = route.split()
+    fields = {name.rstrip("_"): value for name, value in (given | given.get("options", {})).items()}
+    for name in ("self", "options"):
+        fields.pop(name, None)
+    headers = key_header(fields.pop("idempotency_key")) if "idempotency_key" in fields else {}
+    if fields.pop("is_replicated", False):
+        headers["Durability"] = "replicated"
+    path = re.sub(r"{(\w+)}", lambda name: segment(fields.pop(name[1])), path)
+    keeps_none = method in ("PATCH", "PUT")
+    sent = {name: sent_value(value) for name, value in fields.items() if keeps_none or value is not None}
+    found: dict[str, Any] = {"method": method, "path": path, "headers": headers}
+    if method not in ("GET", "DELETE"):
+        return found | {"body": sent or None}
+    names = {each[len("filter[") : -1]: each for each in filters}
+    return found | {"params": {names.get(name, name): query_value(value) for name, value in sent.items()}}
+
+
+def query_value(value: Any) -> Any:
+    """Return a value as a parameter of a query."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def key_header(idempotency_key: str | None) -> dict[str, str]:

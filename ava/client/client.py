@@ -7,19 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, TypedDict, Unpack, cast
 
+from ava.client import methods
 from ava.client.calls import Calls
-from ava.client.containments import Containments
-from ava.client.deliveries import Notices, Webhooks
-from ava.client.error_groups import ErrorGroups
 from ava.client.errors import ApiUnauthorized
 from ava.client.flows import Awaited, Blocking, Mode, Sender
-from ava.client.inbound import Events, Hooks, Subscriptions
-from ava.client.installation import Audit, Keys, Limits, Mcp, Nodes, Promotions, QueueCalls, Reports, Sessions, Tenants
-from ava.client.jobs import Approvals, Jobs
+from ava.client.jobs import Jobs
 from ava.client.operations import Operations
-from ava.client.schedules import Schedules
+from ava.client.resources import Containments, Events, Mcp, Sessions
 from ava.client.senders import Connection, RequestsSender
-from ava.client.workers import Workers
 
 
 class Resources(Generic[Mode]):
@@ -29,42 +24,42 @@ class Resources(Generic[Mode]):
         #: Triggers, shows, waits for, cancels and retries jobs: `client.jobs.trigger(…)`.
         self.jobs: Jobs[Mode] = Jobs(calls, sender)
         #: Lists, changes and pauses workers; creates and deletes pull workers.
-        self.workers: Workers[Mode] = Workers(calls, sender)
+        self.workers: methods.WorkersCalls[Mode] = methods.WorkersCalls(calls, sender)
         #: Counts the jobs of queues; pauses and resumes a queue.
-        self.queues: QueueCalls[Mode] = QueueCalls(calls, sender)
+        self.queues: methods.QueuesCalls[Mode] = methods.QueuesCalls(calls, sender)
         #: Creates, shows and changes schedules: `client.schedules.create(…)`.
-        self.schedules: Schedules[Mode] = Schedules(calls, sender)
+        self.schedules: methods.SchedulesCalls[Mode] = methods.SchedulesCalls(calls, sender)
         #: Sends and shows events: `client.events.send(…)`.
         self.events: Events[Mode] = Events(calls, sender)
         #: Creates and changes subscriptions, which start jobs for events.
-        self.subscriptions: Subscriptions[Mode] = Subscriptions(calls, sender)
+        self.subscriptions: methods.SubscriptionsCalls[Mode] = methods.SubscriptionsCalls(calls, sender)
         #: Creates and changes hooks, with their `deliveries`.
-        self.hooks: Hooks[Mode] = Hooks(calls, sender)
+        self.hooks: methods.HooksCalls[Mode] = methods.HooksCalls(calls, sender)
         #: Creates, tests and changes webhooks, with their `deliveries`.
-        self.webhooks: Webhooks[Mode] = Webhooks(calls, sender)
+        self.webhooks: methods.WebhooksCalls[Mode] = methods.WebhooksCalls(calls, sender)
         #: Creates, tests and changes notices, with their `deliveries`.
-        self.notices: Notices[Mode] = Notices(calls, sender)
+        self.notices: methods.NoticesCalls[Mode] = methods.NoticesCalls(calls, sender)
         #: Retries and cancels all jobs that match filters, and shows the progress.
         self.operations: Operations[Mode] = Operations(calls, sender)
         self.containments: Containments[Mode] = Containments(calls, sender)
         #: Lists and decides what jobs ask persons: `client.approvals.list(mine=True)`.
-        self.approvals: Approvals[Mode] = Approvals(calls, sender)
+        self.approvals: methods.ApprovalsCalls[Mode] = methods.ApprovalsCalls(calls, sender)
         #: Lists the errors of failed jobs in groups; resolves, ignores and reopens them.
-        self.errors: ErrorGroups[Mode] = ErrorGroups(calls, sender)
+        self.errors: methods.ErrorsCalls[Mode] = methods.ErrorsCalls(calls, sender)
         #: Creates, lists and deletes API keys: `client.keys.create(…)`.
-        self.keys: Keys[Mode] = Keys(calls, sender)
+        self.keys: methods.KeysCalls[Mode] = methods.KeysCalls(calls, sender)
         #: Lists, pauses and resumes nodes.
-        self.nodes: Nodes[Mode] = Nodes(calls, sender)
+        self.nodes: methods.NodesCalls[Mode] = methods.NodesCalls(calls, sender)
         #: Lists the load of tenants; shows and sets their limits.
-        self.tenants: Tenants[Mode] = Tenants(calls, sender)
+        self.tenants: methods.TenantsCalls[Mode] = methods.TenantsCalls(calls, sender)
         #: Lists the limits of the installation and of workers.
-        self.limits: Limits[Mode] = Limits(calls, sender)
+        self.limits: methods.LimitsCalls[Mode] = methods.LimitsCalls(calls, sender)
         #: Totals and statistics of jobs.
-        self.reports: Reports[Mode] = Reports(calls, sender)
+        self.reports: methods.ReportsCalls[Mode] = methods.ReportsCalls(calls, sender)
         #: Lists the entries of the audit trail.
-        self.audit: Audit[Mode] = Audit(calls, sender)
+        self.audit: methods.AuditCalls[Mode] = methods.AuditCalls(calls, sender)
         #: Lists the promotions of a PostgreSQL standby.
-        self.promotions: Promotions[Mode] = Promotions(calls, sender)
+        self.promotions: methods.PromotionsCalls[Mode] = methods.PromotionsCalls(calls, sender)
         #: Creates sign-in links to the dashboard, and ends its sessions.
         self.sessions: Sessions[Mode] = Sessions(calls, sender)
         #: Forwards an agent's MCP messages unchanged: `client.mcp.send(…)`.

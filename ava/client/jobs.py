@@ -1,4 +1,4 @@
-"""Calls about jobs and their approvals: `client.jobs.trigger(…)`, `client.approvals.list(mine=True)`."""
+"""Calls about jobs that are more than one request: `client.jobs.trigger_and_wait(…)`."""
 
 from __future__ import annotations
 
@@ -6,39 +6,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Unpack
 
-from ava.client.calls import ApiResource, key_header
+from ava.client.calls import key_header
 from ava.client.errors import ApiConflict
 from ava.client.events import Event, follow
 from ava.client.flows import Flow, Listing, Mode, call, listing
 from ava.client.logs import LogChoice, read_log
-from ava.client.operations import JobFilters, filter_params, start, wait
+from ava.client.methods import JobFilters, JobsCalls, TriggerOptions
+from ava.client.operations import filter_params, start, wait
 from ava.client.reading import read
-from ava.client.records import Approval, Delivery, Explanation, Job, JobRun, JobWait, JournalEntry, LogLine, Tree
-from ava.client.sent import JobChanges, TriggerOptions, segment, sent_time, trigger_entry
+from ava.client.records import Job, LogLine, Tree
+from ava.client.sent import segment, sent_fields
 
 _JOBS = "/v1/ava/jobs"
 
 
-class Jobs(ApiResource[Mode]):
+class Jobs(JobsCalls[Mode]):
     """Calls about jobs."""
-
-    @call
-    def trigger(
-        self,
-        worker_id: str,
-        input: Mapping[str, Any] | None = None,
-        *,
-        idempotency_key: str | None = None,
-        is_replicated: bool = False,
-        **options: Unpack[TriggerOptions],
-    ) -> Flow[Job]:
-        """Trigger a job. Calls with the same idempotency key trigger one job in 24 hours.
-
-        With `is_replicated` the call returns once a synchronous standby of the database has applied the job. Raises
-        `ApiUnavailable` without such a standby, and `ApiConflict` if another job has the `dedupe` key.
-        """
-        entry, headers = self.entry(worker_id, input, **options), _headers(idempotency_key, is_replicated)
-        return self._calls.record(Job, "POST", _JOBS, body=entry, headers=headers)
 
     @call
     def trigger_many(
@@ -85,12 +68,7 @@ class Jobs(ApiResource[Mode]):
         An entry with its own idempotency key creates one job in 24 hours, across all calls.
         """
         key = {} if idempotency_key is None else {"idempotency_key": idempotency_key}
-        return trigger_entry({"worker_id": worker_id, "input": input, **options}) | key
-
-    @call
-    def get(self, job_id: str) -> Flow[Job]:
-        """Return a job."""
-        return self._calls.record(Job, "GET", _path(job_id))
+        return sent_fields({"worker_id": worker_id, "input": input, **options, **key})
 
     @call
     def wait(self, job_id: str, timeout_seconds: float | None = None) -> Flow[Job]:
@@ -142,12 +120,6 @@ class Jobs(ApiResource[Mode]):
     def events(self, job_id: str) -> Listing[Event]:
         """Return the events of a job until it is final, each line once. Resumes after a lost connection."""
         return follow(self._calls, f"{_path(job_id)}/stream", lambda event: event)
-
-    @call
-    def update(self, job_id: str, **changes: Unpack[JobChanges]) -> Flow[Job]:
-        """Change a queued job. Raises `ApiConflict` if it is no longer queued, or has started."""
-        body = {name: sent_time(value) for name, value in changes.items()}
-        return self._calls.record(Job, "PATCH", _path(job_id), body=body)
 
     @call
     def cancel(self, job_id: str) -> Flow[Job]:
@@ -203,31 +175,6 @@ class Jobs(ApiResource[Mode]):
         path, params = f"{_path(job_id)}/tree", {"wait": wait_seconds}
         return self._calls.record(Tree, "GET", path, params=params, read_seconds=(wait_seconds or 0) + 15)
 
-    @listing
-    def journal(self, job_id: str, *, per_page: int = 100) -> Listing[JournalEntry]:
-        """Return the recorded steps, children and waits of a job's handler, oldest first."""
-        return self._calls.records(JournalEntry, f"{_path(job_id)}/journal", {"per_page": per_page})
-
-    @listing
-    def waits(self, job_id: str, *, per_page: int = 100) -> Listing[JobWait]:
-        """Return a job's waits, the latest first."""
-        return self._calls.records(JobWait, f"{_path(job_id)}/waits", {"per_page": per_page})
-
-    @listing
-    def deliveries(self, job_id: str, *, per_page: int = 100) -> Listing[Delivery]:
-        """Return what webhooks have sent about a job, newest first, without bodies."""
-        return self._calls.records(Delivery, f"{_path(job_id)}/deliveries", {"per_page": per_page})
-
-    @call
-    def why(self, job_id: str) -> Flow[Explanation]:
-        """Return why a job has its status."""
-        return self._calls.record(Explanation, "GET", f"{_path(job_id)}/why")
-
-    @listing
-    def runs(self, job_id: str, *, per_page: int = 100) -> Listing[JobRun]:
-        """Return a job's runs, oldest first."""
-        return self._calls.records(JobRun, f"{_path(job_id)}/runs", {"per_page": per_page})
-
 
 def _path(job_id: str) -> str:
     return f"{_JOBS}/{segment(job_id)}"
@@ -239,45 +186,3 @@ def _is_final(job: Job) -> bool:
 
 def _headers(idempotency_key: str | None, is_replicated: bool) -> dict[str, str]:
     return key_header(idempotency_key) | ({"Durability": "replicated"} if is_replicated else {})
-
-
-_APPROVALS = "/v1/ava/approvals"
-
-
-class Approvals(ApiResource[Mode]):
-    """Calls about approvals."""
-
-    @listing
-    def list(
-        self, *, status: str | None = None, job_id: str | None = None, mine: bool = False, per_page: int = 100
-    ) -> Listing[Approval]:
-        """Return approvals: pending ones oldest first, others newest first. `mine`: those that you may decide."""
-        params: dict[str, Any] = {"per_page": per_page, "filter[status]": status, "filter[job_id]": job_id}
-        return self._calls.records(Approval, _APPROVALS, params | ({"filter[mine]": "true"} if mine else {}))
-
-    @call
-    def get(self, approval_id: str) -> Flow[Approval]:
-        """Return an approval with its content and its decisions."""
-        return self._calls.record(Approval, "GET", f"{_APPROVALS}/{segment(approval_id)}")
-
-    @call
-    def approve(
-        self, approval_id: str, payload_hash: str, *, data: Any = None, comment: str | None = None
-    ) -> Flow[Approval]:
-        """Approve the content with this `payload_hash`. `data`: the answer, if the approval has a schema."""
-        return self._decide(approval_id, "approve", payload_hash, data, comment)
-
-    @call
-    def deny(
-        self, approval_id: str, payload_hash: str, *, data: Any = None, comment: str | None = None
-    ) -> Flow[Approval]:
-        """Deny the content with this `payload_hash`."""
-        return self._decide(approval_id, "deny", payload_hash, data, comment)
-
-    def _decide(
-        self, approval_id: str, action: str, payload_hash: str, data: Any, comment: str | None
-    ) -> Flow[Approval]:
-        body: dict[str, Any] = {"payload_hash": payload_hash, "comment": comment}
-        if data is not None:
-            body["data"] = data
-        return self._calls.record(Approval, "POST", f"{_APPROVALS}/{segment(approval_id)}/{action}", body=body)

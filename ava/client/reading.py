@@ -1,6 +1,6 @@
 """Read records from JSON, and add computed properties.
 
-Fields that a newer server adds are ignored, and its unknown values of an enumeration are decoded.
+Fields that a newer server adds are kept as they are, and its unknown values of an enumeration are decoded.
 """
 
 from __future__ import annotations
@@ -89,8 +89,11 @@ class TreeProperties:
 
 
 def read(kind: type[Record], data: Mapping[str, Any]) -> Record:
-    readers = _readers(kind)  # type: ignore[arg-type]
-    return kind(**{name: get(data[key]) for name, key, get in readers if key in data})
+    """Return a record. Fields of a newer server are attributes too, with the values of the JSON."""
+    readers, known = _readers(kind), _keys(kind)  # type: ignore[arg-type]
+    found = kind(**{name: get(data[key]) for name, key, get in readers if key in data})
+    vars(found).update((key, value) for key, value in data.items() if key not in known)
+    return found
 
 
 @cache
@@ -98,6 +101,13 @@ def _readers(kind: type[Any]) -> list[tuple[str, str, Callable[[Any], Any]]]:
     """Return each field of a record with its name in JSON and the function that reads its value."""
     types = get_type_hints(kind)
     return [(each.name, each.metadata.get("name", each.name), _reader(types[each.name])) for each in fields(kind)]
+
+
+@cache
+def _keys(kind: type[Any]) -> set[str]:
+    """Return the fields of a record that are known, and computed ones, as JSON names them."""
+    readers: list[tuple[str, str, Any]] = _readers(kind)  # type: ignore[arg-type]
+    return {key for _, key, _ in readers} | set(dir(kind))
 
 
 def _reader(type_: Any) -> Callable[[Any], Any]:

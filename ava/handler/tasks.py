@@ -17,7 +17,7 @@ from ava.handler.typed_values import output_decoder, to_payload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ava.client.sent import TriggerOptions
+    from ava.client.methods import TriggerOptions
     from ava.handler.registry import Handler
 
     class Options(TriggerOptions, total=False):

@@ -16,7 +16,7 @@ _OF_RESOURCE = {"get": "list", "post": "create"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class PublicCall:
     """What a route cannot tell; without it, the path and the method name the call: `schedules.create`."""
 
     #: The resource and the verb, as the Python client has them; TypeScript has both in camelCase.
@@ -40,7 +40,7 @@ class Call:
     is_repeatable: bool = True
 
 
-def describe_call(call: Call, method: str, path: str, summary: str) -> dict[str, Any]:
+def describe_call(call: PublicCall, method: str, path: str, summary: str) -> dict[str, Any]:
     """Return the whole description of a call, with what its route tells."""
     name = call.method or _method_name(method, path)
     command = " ".join(name.split(".")[-2:]) if call.command is None else call.command

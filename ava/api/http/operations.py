@@ -14,7 +14,7 @@ from flask import Response, g
 from marshmallow import Schema
 
 from ava.api.http import payloads, responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.parsing import load_body, load_durability, load_key, load_query
 from ava.api.http.strict import DryRunQuery, NoParameters
@@ -40,7 +40,7 @@ class Operation:
     summary: str
     description: str = ""
     #: How people call it. None: only programs do, such as workers and the dashboard.
-    call: Call | None = field(default_factory=Call)
+    call: PublicCall | None = field(default_factory=PublicCall)
     query: Schema = field(default_factory=NoParameters)
     #: The name of the view's argument that gets the loaded query; no argument if the schema has no fields.
     query_as: str = "query"

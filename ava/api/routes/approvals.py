@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from ava.api.http import responses
 from ava.api.http.callers.credentials import require_step_up
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.audit import record_within
@@ -46,18 +46,18 @@ _calls.add_list(
     "approval_filter",
     description="Pending approvals are listed oldest first, all others newest first. Callers without payload "
     "permission see no title, payload, schema, comment or data.",
-    call=Call(
+    call=PublicCall(
         help="List approvals: pending ones oldest first, others newest first.",
         columns="id* title worker_id REQUESTED=requested_age status* JOB=job_id+ ROLES=deciders+ EXPIRES=expires_at+",
     ),
 )
-_calls.add_show(Call(help="Show an approval with its content, its payload_hash and its decisions."))
+_calls.add_show(PublicCall(help="Show an approval with its content, its payload_hash and its decisions."))
 
 
 @blueprint.post("/<approval_id>/approve")
 @operation(
     summary="Approve a request",
-    call=Call(
+    call=PublicCall(
         arguments="payload_hash",
         options={"payload_hash": "--hash"},
         help="Approve the content with a payload_hash, as `show` prints it.",
@@ -74,7 +74,7 @@ def approve(approval_id: str, body: SentDecision) -> Response:
 @blueprint.post("/<approval_id>/deny")
 @operation(
     summary="Deny a request",
-    call=Call(
+    call=PublicCall(
         arguments="payload_hash",
         options={"payload_hash": "--hash"},
         help="Deny the content with a payload_hash, as `show` prints it.",

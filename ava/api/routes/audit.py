@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Request, Response, current_app, g
 
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context, request_id, this_request
 from ava.api.http.operations import find_operation, operation
 from ava.api.http.paging import page_of
@@ -36,7 +36,7 @@ _MAX_FORWARDED = 200
 @blueprint.get("")
 @operation(
     summary="List the audit trail",
-    call=Call(
+    call=PublicCall(
         options={"actor_id": "--by"},
         help="List who changed what, newest first; refused requests are listed too.",
         columns="AT=at ACTOR=actor_name VIA=actor_via+ LABEL=actor_label+ ROLE=role+ action target STATUS=status* "

@@ -8,7 +8,7 @@ from dataclasses import replace
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.routes.jobs import mark_replicated, replicating
@@ -34,7 +34,7 @@ blueprint = Blueprint("bulk", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.post("/bulk")
 @operation(
     summary="Trigger many jobs",
-    call=Call(method="jobs.trigger_many", arguments="jobs", command=""),
+    call=PublicCall(method="jobs.trigger_many", arguments="jobs", command=""),
     description="Creates 1 to 1,000 jobs in one transaction, all or none, and returns them in the same order. An "
     "error names the invalid entry by its index, as in `jobs[3].priority`. The body may have 16 MiB. The response "
     "has at most 8 MiB of inputs and outputs; an omitted one is null, and `input_bytes` or `output_bytes` gives its "

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -44,7 +44,7 @@ _STARTING = STARTED | {"other_records": {200: CountRecord()}, "failures": (413, 
 @blueprint.post("/jobs/retry")
 @operation(
     summary="Retry many jobs",
-    call=Call(method="operations.retry", command="jobs retry"),
+    call=PublicCall(method="operations.retry", command="jobs retry"),
     description="Triggers a copy of each final job that matches the filter when the call arrives. Jobs of a worker "
     f"that accepts no jobs count as `failed`. {_HOW}",
     body=RetryManyBody(),
@@ -57,7 +57,7 @@ def retry(body: BulkActionRequest, key: str | None) -> Response:
 @blueprint.post("/jobs/cancel")
 @operation(
     summary="Cancel many jobs",
-    call=Call(method="operations.cancel", command="jobs cancel"),
+    call=PublicCall(method="operations.cancel", command="jobs cancel"),
     description="Cancels all queued and running jobs that match the filter when the call arrives. In `result`, "
     f"`cancelled` counts the queued jobs, `signalled` the running jobs, which were requested to stop. {_HOW}",
     body=CancelManyBody(),
@@ -94,7 +94,7 @@ def _record_operation(found: BulkOperation) -> None:
 @blueprint.get("/operations")
 @operation(
     summary="List operations",
-    call=Call(
+    call=PublicCall(
         help="List bulk operations, newest first.",
         columns="id* kind* progress* filter STATE=state+ BY=created_by+ created_at+",
     ),
@@ -112,7 +112,7 @@ def list_operations(query: OperationListRequest) -> Response:
 @blueprint.get("/operations/<operation_id>")
 @operation(
     summary="Show an operation",
-    call=Call(help="Show an operation with its current counts.", example="--follow"),
+    call=PublicCall(help="Show an operation with its current counts.", example="--follow"),
     description="The counts change with each batch. `wait` delays the response until the operation has ended, or "
     "for that number of seconds.",
     query=OperationQuery(),
@@ -132,7 +132,7 @@ def show(operation_id: str, wait_seconds: int | None) -> Response:
 @blueprint.post("/operations/<operation_id>/abort")
 @operation(
     summary="Abort an operation",
-    call=Call(help="Abort operations: they act on no more jobs. Their effects so far are not undone."),
+    call=PublicCall(help="Abort operations: they act on no more jobs. Their effects so far are not undone."),
     description="Stops the operation after its current batch. The jobs of earlier batches stay changed.",
     body=NoBody(),
     may_be_empty=True,

@@ -11,7 +11,7 @@ from flask import Blueprint, Response
 
 from ava.api.http import responses
 from ava.api.http.callers.auth import open_to_all
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context, request_id
 from ava.api.http.operations import NDJSON, operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
@@ -55,7 +55,7 @@ def signing_keys() -> Response:
 @blueprint.post("")
 @operation(
     summary="Create a containment",
-    call=Call(
+    call=PublicCall(
         arguments="scope reason running triggers ends_in_seconds",
         help="Contain the jobs that match all given parts of a scope.",
         example='--worker wkr_import --reason "it deletes invoices" --wait',
@@ -86,7 +86,7 @@ def create(body: ContainmentRequest, key: str | None) -> Response:
 @blueprint.get("")
 @operation(
     summary="List containments",
-    call=Call(
+    call=PublicCall(
         help="List containments, newest first.",
         columns="id* state* scope HELD=held_count STOPPED=stopped_count RUNNING=running_count "
         "EFFECTIVE=effective_at+ COMPLETE=complete_at+ reason+",
@@ -105,7 +105,7 @@ def list_containments(query: ContainmentListRequest) -> Response:
 @blueprint.get("/<containment:containment_id>")
 @operation(
     summary="Show a containment",
-    call=Call(help="Show a containment with its running jobs."),
+    call=PublicCall(help="Show a containment with its running jobs."),
     description="`wait` delays the response until it is complete or no longer active, or the seconds have passed.",
     query=ContainmentQuery(),
     query_as="wait_seconds",
@@ -124,7 +124,7 @@ def show(containment_id: str, wait_seconds: int | None) -> Response:
 @blueprint.get("/<containment:containment_id>/jobs")
 @operation(
     summary="List the jobs of a containment",
-    call=Call(
+    call=PublicCall(
         method="containments.jobs",
         help="List the jobs that a containment holds, and the running ones that it has asked to stop.",
         columns="id* worker_id status* created_at",
@@ -143,7 +143,7 @@ def jobs(containment_id: str, query: PageRequest) -> Response:
 @blueprint.get("/<containment:containment_id>/jobs/export")
 @operation(
     summary="Export the jobs of a containment",
-    call=Call(
+    call=PublicCall(
         help="Print the jobs that a containment holds or has stopped, one line of JSON each.", example="> jobs.ndjson"
     ),
     description="All of them, newest first, one record per line, as in the list. The export counts as a stream. If the "
@@ -198,7 +198,7 @@ def _events(
 @blueprint.get("/<containment:containment_id>/proof")
 @operation(
     summary="Show the proofs of a containment",
-    call=Call(
+    call=PublicCall(
         method="containments.proofs",
         command="containments proof",
         help="Print the signed records (JWS) of the times when a containment became complete, and was lifted.",
@@ -216,7 +216,7 @@ def proof(containment_id: str) -> Response:
 @blueprint.post("/<containment:containment_id>/lift")
 @operation(
     summary="Lift a containment",
-    call=Call(help="Lift containments. An operation returns the held jobs to the queue, or cancels them."),
+    call=PublicCall(help="Lift containments. An operation returns the held jobs to the queue, or cancels them."),
     description="From the response on, new triggers are accepted. The operation releases the held jobs in batches, "
     "oldest first, or cancels them. Jobs that another active containment covers stay held. Running jobs that were "
     "asked to stop still stop.",

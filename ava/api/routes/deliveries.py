@@ -9,7 +9,7 @@ from flask import Response
 from marshmallow import Schema
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -35,7 +35,7 @@ _WRITE: dict[str, Any] = {
     "needs_payloads": True,
 }
 AGAIN: dict[str, Any] = _WRITE | {"body": NoBody(), "may_be_empty": True, "record": DeliveryRecord()}
-_LISTED = Call(
+_LISTED = PublicCall(
     help="List the deliveries of a hook, a webhook or a notice, newest first.",
     example="--since 2h",
     columns="id* status EVENT=event_name RESPONSE=response_status JOBS=job_ids reason? created_at+ NEXT="
@@ -56,7 +56,7 @@ def add_reads(calls: ResourceCalls, find: Callable[[], Deliveries], query: Schem
     @operation(
         summary=f"Show {calls.noun}'s delivery",
         description=shown,
-        call=Call(help="Show a delivery with its body."),
+        call=PublicCall(help="Show a delivery with its body."),
         record=DeliveryRecord(),
         failures=(404,),
     )
@@ -75,7 +75,7 @@ def add_redeliveries(
 
     @operation(
         summary=f"Redeliver {noun}",
-        call=Call(help="Send a delivery again, with the same id and bytes."),
+        call=PublicCall(help="Send a delivery again, with the same id and bytes."),
         description=f"Sends {same} again, with a new retry schedule. A pending delivery becomes due now and keeps "
         "its schedule.",
         **AGAIN,
@@ -86,7 +86,7 @@ def add_redeliveries(
 
     @operation(
         summary=f"Redeliver many {noun.partition(' ')[2]}s",
-        call=Call(
+        call=PublicCall(
             method=f"{calls.blueprint.name}.deliveries.redeliver_many",
             command="deliveries redeliver",
             arguments="since",

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -38,7 +38,7 @@ _CHANGE: dict[str, Any] = {
 @blueprint.get("")
 @operation(
     summary="List error groups",
-    call=Call(
+    call=PublicCall(
         help="List groups of failed jobs, the latest seen first.",
         columns="id* worker_id JOBS=count LAST=last_seen_age ERROR=error_sentence! status+ "
         "FIRST_SEEN=first_seen_at+ LAST_SEEN=last_seen_at+ LAST_JOB=sample_job_id+",
@@ -67,7 +67,7 @@ def list_errors(query: ErrorListRequest) -> Response:
 @blueprint.get("/<error_id>")
 @operation(
     summary="Show an error group",
-    call=Call(help="Show an error with its newest jobs."),
+    call=PublicCall(help="Show an error with its newest jobs."),
     query=ErrorQuery(),
     record=ErrorGroupRecord(),
     failures=(404,),
@@ -81,7 +81,7 @@ def show(error_id: str, query: dict[str, Any]) -> Response:
 @blueprint.post("/<error_id>/resolve")
 @operation(
     summary="Resolve an error group",
-    call=Call(help="Resolve errors. They reopen when another job fails with the same error."),
+    call=PublicCall(help="Resolve errors. They reopen when another job fails with the same error."),
     description="The group is reopened when another job fails in this way, with the event `ava.error.regressed`.",
     **_CHANGE,
 )
@@ -92,7 +92,9 @@ def resolve(error_id: str) -> Response:
 @blueprint.post("/<error_id>/retry")
 @operation(
     summary="Retry an error group's jobs",
-    call=Call(help="Trigger a new job for each failed job of errors. `ava operations show` follows the operation."),
+    call=PublicCall(
+        help="Trigger a new job for each failed job of errors. `ava operations show` follows the operation."
+    ),
     description="Triggers a copy of each failed job of the group that is still stored, at most the newest 10,000. "
     "The response is an operation, as for `POST /v1/ava/jobs/retry`.",
     body=NoBody(),
@@ -107,7 +109,7 @@ def retry(error_id: str, key: str | None) -> Response:
 @blueprint.post("/<error_id>/ignore")
 @operation(
     summary="Ignore an error group",
-    call=Call(help="Ignore errors. Their jobs are still counted."),
+    call=PublicCall(help="Ignore errors. Their jobs are still counted."),
     description="Its jobs are still counted.",
     **_CHANGE,
 )
@@ -116,7 +118,7 @@ def ignore(error_id: str) -> Response:
 
 
 @blueprint.post("/<error_id>/reopen")
-@operation(summary="Reopen an error group", call=Call(help="Reopen errors."), **_CHANGE)
+@operation(summary="Reopen an error group", call=PublicCall(help="Reopen errors."), **_CHANGE)
 def reopen(error_id: str) -> Response:
     """Reopen one group."""
     return _change(error_id, ErrorStatus.OPEN)

@@ -8,7 +8,7 @@ from functools import partial
 from flask import Blueprint, Response, request
 
 from ava.api.http import body, offload, responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -64,7 +64,7 @@ def _read_cloud_events() -> SentEvents | None:
 @blueprint.post("")
 @operation(
     summary="Send an event",
-    call=Call(
+    call=PublicCall(
         method="events.send",
         arguments="type data",
         options={"data": "--data", "events": "", "time": ""},
@@ -98,7 +98,7 @@ def send(sent: SentEvents, key: str | None) -> Response:
 @blueprint.get("")
 @operation(
     summary="List events",
-    call=Call(
+    call=PublicCall(
         help="List events, newest first.", columns="id* type source? JOBS=job_ids WOKEN=woken_job_ids created_at+"
     ),
     description="Newest first: sent events, and events received by hooks.",
@@ -115,7 +115,7 @@ def list_events(query: EventListRequest) -> Response:
 @blueprint.get("/<event_id>")
 @operation(
     summary="Show an event",
-    call=Call(help="Show an event with the jobs that it created, and the jobs that waited for it."),
+    call=PublicCall(help="Show an event with the jobs that it created, and the jobs that waited for it."),
     description="The event with the jobs that it has created so far, and the waiting jobs that received it.",
     record=EventRecord(),
     failures=(404,),

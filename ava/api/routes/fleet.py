@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import page_of
@@ -32,7 +32,7 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
 @blueprint.get("")
 @operation(
     summary="List nodes",
-    call=Call(
+    call=PublicCall(
         help="List the nodes, live ones first; ended ones are listed for an hour.",
         example="--role platform-admin -o wide",
         columns="id STATE=node_state* BUSY=busy* queues MEMORY=memory+ host+ PID=pid+ version+ STARTED=started_at+ "
@@ -76,7 +76,7 @@ queues_blueprint = Blueprint("queues", __name__, url_prefix="/v1/ava/queues")
 @queues_blueprint.get("", endpoint="show")
 @operation(
     summary="Count waiting and running jobs",
-    call=Call(
+    call=PublicCall(
         method="queues.counts",
         command="queues list",
         help="List the queues with the tenant's own jobs. OLDEST is the waiting time of the oldest startable "

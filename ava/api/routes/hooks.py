@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.client_addresses import public_url
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
@@ -52,7 +52,7 @@ CALLS = "/v1/hooks"
 @blueprint.post("")
 @operation(
     summary="Create a hook",
-    call=Call(
+    call=PublicCall(
         arguments="name provider",
         options={"provider": "--provider", "secret": ""},
         help="Create a hook. Its URL, and the secret if one is generated, are returned only once.",
@@ -86,7 +86,9 @@ def _write_once(new: NewHook) -> str:
 _calls.add_list(
     paused_list_query("hooks", "hk"),
     "paused",
-    call=Call(help="List hooks, newest first.", columns="id* name provider MAKES=makes PAUSED=is_paused created_at+"),
+    call=PublicCall(
+        help="List hooks, newest first.", columns="id* name provider MAKES=makes PAUSED=is_paused created_at+"
+    ),
 )
 
 _calls.add_show()
@@ -95,7 +97,7 @@ _calls.add_show()
 @blueprint.patch("/<hook:hook_id>")
 @operation(
     summary="Update a hook",
-    call=Call(
+    call=PublicCall(
         options={"secret": ""},
         help="Change a hook, or give it a new secret. Earlier secrets stay valid for a while.",
         example="--new-secret",
@@ -133,7 +135,7 @@ _calls.add_pauses(
 @blueprint.post("/<hook:hook_id>/rotate")
 @operation(
     summary="Rotate a hook's URL",
-    call=Call(
+    call=PublicCall(
         method="hooks.rotate",
         help="Give a hook a new URL, which is returned only once; the earlier one stays valid for a while.",
         example="--keep-seconds 3600",
@@ -173,7 +175,7 @@ deliveries.add_reads(
 @blueprint.post("/<hook:hook_id>/deliveries/<delivery_id>/replay")
 @operation(
     summary="Replay a delivery",
-    call=Call(help="Process a delivery again, with the current subscriptions."),
+    call=PublicCall(help="Process a delivery again, with the current subscriptions."),
     description="Processes the delivery again with the present subscriptions, even if it was refused or skipped, or "
     "is a duplicate. The response is the new delivery. Its signature is checked with the present secrets; its "
     "timestamp is not checked.",
@@ -188,7 +190,7 @@ def replay(hook_id: str, delivery_id: str, key: str | None) -> Response:
 @blueprint.post("/<hook:hook_id>/deliveries/replay")
 @operation(
     summary="Replay many deliveries",
-    call=Call(
+    call=PublicCall(
         method="hooks.deliveries.replay_many",
         command="deliveries replay",
         arguments="since",
@@ -208,7 +210,7 @@ def replay_many(hook_id: str, wanted: DeliveryFilter, key: str | None) -> Respon
 @blueprint.post("/<hook:hook_id>/test")
 @operation(
     summary="Test a hook",
-    call=Call(
+    call=PublicCall(
         options={"headers": "--header"},
         help="Send a test request to a hook, in its provider's format. It starts the same jobs as a real one.",
         example="--mode tampered",

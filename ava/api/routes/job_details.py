@@ -9,7 +9,7 @@ from flask import Blueprint, Response
 
 from ava.api.http import paging, request_turns, responses
 from ava.api.http.callers import auth
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, cursor_of_line, page_of
@@ -36,7 +36,7 @@ runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
 @runs.get("/<job:job_id>/runs", endpoint="list")
 @operation(
     summary="List a job's runs",
-    call=Call(
+    call=PublicCall(
         help="List a job's runs, oldest first.",
         columns="attempt outcome* started_at DURATION=duration_ms CPU=cpu_ms WAITED=wait_ms",
     ),
@@ -61,7 +61,7 @@ reasons = Blueprint("why", __name__, url_prefix="/v1/ava/jobs")
 @reasons.get("/<job:job_id>/why", endpoint="show")
 @operation(
     summary="Explain a job",
-    call=Call(help="Print why a job has its status.", tool="why"),
+    call=PublicCall(help="Print why a job has its status.", tool="why"),
     description="One sentence, and its facts. `ahead` counts the tenant's own jobs that start before this one, up to "
     "10,000, among the first 20,000 of all tenants. The estimate considers all of these jobs, each with the duration "
     "of the tenant's newest jobs of the worker. Without completed jobs of the worker the sentence "
@@ -80,7 +80,7 @@ trees = Blueprint("trees", __name__, url_prefix="/v1/ava/jobs")
 @trees.get("/<job:job_id>/tree")
 @operation(
     summary="Show a job's tree",
-    call=Call(
+    call=PublicCall(
         help="Show the tree of a job: children below their parents, and the dependencies between jobs.",
         example="--wait",
     ),
@@ -119,7 +119,7 @@ journals = Blueprint("journals", __name__, url_prefix="/v1/ava/jobs")
 @journals.get("/<job:job_id>/journal", endpoint="list")
 @operation(
     summary="List a job's journal",
-    call=Call(
+    call=PublicCall(
         help="List the recorded steps, children and waits of a job's handler, oldest first.",
         columns="kind* name state* WRITTEN=written_at VALUE=journal_value?",
     ),
@@ -144,7 +144,7 @@ waits = Blueprint("waits", __name__, url_prefix="/v1/ava/jobs")
 @waits.get("/<job:job_id>/waits", endpoint="list")
 @operation(
     summary="List a job's waits",
-    call=Call(
+    call=PublicCall(
         help="List the waits of a job, the latest first.", columns="WAIT_FOR=wait_reason BEGAN=began_at ENDED=ended_at"
     ),
     description="Latest first, each with its jobs or event, its start, and when the handler continued.",
@@ -167,7 +167,7 @@ job_deliveries = Blueprint("job_deliveries", __name__, url_prefix="/v1/ava/jobs"
 @job_deliveries.get("/<job:job_id>/deliveries", endpoint="list")
 @operation(
     summary="List a job's deliveries",
-    call=Call(
+    call=PublicCall(
         method="jobs.deliveries",
         help="List what webhooks have sent about a job, newest first, without bodies.",
         columns="id* status EVENT=event_name RESPONSE=response_status JOBS=job_ids reason? created_at+ "

@@ -11,7 +11,7 @@ from dataclasses import replace
 from flask import Blueprint, Response
 
 from ava.api.http import paging, payloads, request_turns, responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import within_response
@@ -34,7 +34,9 @@ blueprint = Blueprint("job_logs", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.get("/<job:job_id>/logs")
 @operation(
     summary="Show a job's log",
-    call=Call(method="jobs.logs", options={"q": "--grep"}, help="Show a job's log.", example="-f", tool="get_logs"),
+    call=PublicCall(
+        method="jobs.logs", options={"q": "--grep"}, help="Show a job's log.", example="-f", tool="get_logs"
+    ),
     description="Oldest line first. To follow a log, poll with `after` set to the `next_cursor` of the previous "
     "response; it stays the same until there is a new line. `tail` returns the last lines, and `before` with a "
     "`previous_cursor` the preceding lines; `has_more` then reports that earlier lines exist. A response ends early "

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import offload, request_turns, responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import NDJSON, operation
 from ava.api.http.paging import page_of
@@ -48,7 +48,7 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
 @blueprint.post("")
 @operation(
     summary="Trigger a job",
-    call=Call(
+    call=PublicCall(
         method="jobs.trigger",
         arguments="worker_id input",
         options={"input": "--input", "scheduled_at": "--at"},
@@ -108,7 +108,7 @@ def created(job: Job, is_replay: bool) -> Response:
 @blueprint.post("/<job:job_id>/retry")
 @operation(
     summary="Retry a job",
-    call=Call(
+    call=PublicCall(
         arguments="input priority",
         options={"input": "--input", "priority": "--set-priority", "from": ""},
         help="Trigger a new job like a final one, optionally with another input or priority.",
@@ -141,7 +141,7 @@ def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: boo
 @blueprint.get("")
 @operation(
     summary="List jobs",
-    call=Call(
+    call=PublicCall(
         options={
             "created_after": "--after --since --created-after",
             "created_before": "--before --created-before",
@@ -196,7 +196,7 @@ def list_jobs(query: JobListRequest) -> Response:
 @blueprint.get("/<job:job_id>")
 @operation(
     summary="Show a job",
-    call=Call(help="Show a job.", tool="get_job"),
+    call=PublicCall(help="Show a job.", tool="get_job"),
     description="Poll until `status` is `completed`, `failed` or `cancelled`. `output` is the return value of the "
     "handler function, `error` the failure reason.",
     query=ShowQuery(),
@@ -217,7 +217,7 @@ def show(job_id: str, query: ShowRequest) -> Response:
 @blueprint.patch("/<job:job_id>")
 @operation(
     summary="Update a job",
-    call=Call(
+    call=PublicCall(
         options={"scheduled_at": "--at"},
         help="Change a queued job. Without a start time it starts as soon as possible.",
         example="--priority 1 --unset at",
@@ -240,7 +240,7 @@ def change(job_id: str, wanted: JobChange) -> Response:
 @blueprint.post("/<job:job_id>/cancel")
 @operation(
     summary="Cancel a job",
-    call=Call(help="Cancel a job; a running one is asked to stop.", tool="cancel_job"),
+    call=PublicCall(help="Cancel a job; a running one is asked to stop.", tool="cancel_job"),
     description="Only queued or running jobs can be cancelled. A queued job is `cancelled` immediately. For a "
     "running job, the response has `cancel_requested_at`, the process gets SIGTERM, and the job is `cancelled` once "
     "the process has stopped running it.",
@@ -264,7 +264,7 @@ ReadBatch = Callable[[str | None], JobBatch]
 @exports_blueprint.get("/export")
 @operation(
     summary="Export jobs",
-    call=Call(
+    call=PublicCall(
         help="Print all matching jobs, newest first: one complete job per line, as JSON.",
         example="--status failed > failed.ndjson",
         options={

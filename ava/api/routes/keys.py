@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
@@ -30,7 +30,7 @@ _AUDITED = ("name", "role", "expires_at", "workers")
 @blueprint.post("")
 @operation(
     summary="Create an API key",
-    call=Call(
+    call=PublicCall(
         arguments="name role",
         options={"role": "--key-role", "payloads": "--no-payloads", "scope": "--platform"},
         help="Create a key and print it with its token, which is in this response only.\n\nSet the token as "
@@ -61,7 +61,7 @@ def create(spec: ApiKeySpec, key: str | None) -> Response:
 @blueprint.get("")
 @operation(
     summary="List API keys",
-    call=Call(
+    call=PublicCall(
         help="List the tenant's keys, newest first.",
         columns="id* name role prefix+ created_by+ EXPIRES=expires_at? LAST_USED=last_used_at",
     ),
@@ -78,7 +78,7 @@ def list_keys(query: PageRequest) -> Response:
 @blueprint.delete("/<key_id>")
 @operation(
     summary="Delete an API key",
-    call=Call(help="Delete keys. Every process refuses them within 2 seconds."),
+    call=PublicCall(help="Delete keys. Every process refuses them within 2 seconds."),
     description="All processes refuse the key, and all keys created with it, within 2 seconds; the process that "
     "responds refuses them immediately.",
     record=KeyDeletedRecord(),

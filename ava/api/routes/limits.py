@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import (
@@ -40,7 +40,7 @@ blueprint = Blueprint("limits", __name__, url_prefix="/v1/ava/limits")
 @blueprint.get("")
 @operation(
     summary="List limits",
-    call=Call(
+    call=PublicCall(
         help="List the limits and the tenant's use of them.",
         columns="LIMIT=name value* unit USED=used* ERROR=status+ setting meaning+",
     ),
@@ -65,7 +65,7 @@ def show(query: PageRequest) -> Response:
 @blueprint.get("/workers")
 @operation(
     summary="List worker limits",
-    call=Call(
+    call=PublicCall(
         command="limits list",
         help="List the workers with a limit and the tenant's use of it.",
         columns="WORKER=worker_id running* AT_MOST=max_running PER=limited_per RATE=rate WAITING=counted_waiting",
@@ -86,7 +86,9 @@ tenants = Blueprint("tenants", __name__, url_prefix="/v1/ava/tenants")
 @tenants.get("/<tenant:tenant_id>/limits")
 @operation(
     summary="Show a tenant's limits",
-    call=Call(command="tenants show", help="Show the limits of a tenant. Empty ones are the installation's defaults."),
+    call=PublicCall(
+        command="tenants show", help="Show the limits of a tenant. Empty ones are the installation's defaults."
+    ),
     description="For the tenant itself and for the roles of the platform.",
     record=TenantLimitsRecord(),
     failures=(404,),
@@ -98,7 +100,7 @@ def show_limits(tenant_id: str) -> Response:
 @tenants.put("/<tenant:tenant_id>/limits")
 @operation(
     summary="Set a tenant's limits",
-    call=Call(
+    call=PublicCall(
         method="tenants.set_limits",
         command="tenants update",
         help="Replace a tenant's limits; an empty one is the installation's default. Requires a platform role.",

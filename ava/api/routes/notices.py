@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import DryRunQuery, NoBody
@@ -42,7 +42,7 @@ _calls = ResourceCalls(
 @blueprint.post("")
 @operation(
     summary="Create a notice",
-    call=Call(
+    call=PublicCall(
         arguments="name channel target on",
         options={"channel": "--channel", "target": "", "on": ""},
         help="Create a notice, by default about failed jobs.\n\nThe target (an address of Slack or Teams, mail "
@@ -72,7 +72,7 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
 _calls.add_list(
     paused_list_query("notices", "ntc"),
     "paused",
-    call=Call(
+    call=PublicCall(
         help="List notices, newest first.",
         columns="id* STATUS=status_or_paused* name channel target ON=rules created_at+",
     ),
@@ -84,7 +84,7 @@ _calls.add_show()
 @blueprint.patch("/<notice_id>")
 @operation(
     summary="Update a notice",
-    call=Call(
+    call=PublicCall(
         options={"target": "", "on": ""},
         help="Change the name, the channel, the target or the rules of a notice. A new channel needs a target.",
         example="--on job.failed --on schedule.disabled",
@@ -120,7 +120,9 @@ _calls.add_delete(
 @blueprint.post("/<notice_id>/test")
 @operation(
     summary="Test a notice",
-    call=Call(help="Send a test message, which is retried like any other.", example="--wait", is_repeatable=False),
+    call=PublicCall(
+        help="Send a test message, which is retried like any other.", example="--wait", is_repeatable=False
+    ),
     description="Sends a test message, which is retried like any other. The notice's deliveries show the outcome.",
     body=NoBody(),
     may_be_empty=True,

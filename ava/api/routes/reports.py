@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, client_id_reader, cursor_of_name, name_reader, page_of, page_query
@@ -40,7 +40,7 @@ overview = Blueprint("overview", __name__, url_prefix="/v1/ava")
 @overview.get("/overview", endpoint="show")
 @operation(
     summary="Show the overview",
-    call=Call(
+    call=PublicCall(
         method="reports.overview",
         command="overview show",
         help="Show the waiting and running jobs, and the jobs that ended in the last hour.",
@@ -60,7 +60,7 @@ analytics = Blueprint("analytics", __name__, url_prefix="/v1/ava")
 @analytics.get("/analytics", endpoint="show")
 @operation(
     summary="Show analytics",
-    call=Call(
+    call=PublicCall(
         method="reports.analytics",
         command="analytics show",
         arguments="days",
@@ -91,7 +91,7 @@ series = Blueprint("series", __name__, url_prefix="/v1/ava")
 @series.get("/series", endpoint="show")
 @operation(
     summary="Show series",
-    call=Call(
+    call=PublicCall(
         method="reports.series",
         command="series show",
         options={"tenant_id": "", "scope": "--all-tenants", "range_seconds": ""},
@@ -119,7 +119,7 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
 @tenant_loads.get("")
 @operation(
     summary="List tenants",
-    call=Call(
+    call=PublicCall(
         help="List tenants with jobs that wait, run, or ended in the last hour. Requires --role "
         "platform-admin.\n\nNumbers of waiting and running jobs are exact up to 1,000.",
         example="--role platform-admin",
@@ -148,7 +148,7 @@ promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
 @promotions.get("")
 @operation(
     summary="List promotions",
-    call=Call(
+    call=PublicCall(
         help="List the latest promotions of a PostgreSQL standby. Requires --role platform-admin.\n\nA promotion "
         "may have lost commits without showing it, if no job was stored shortly before.",
         example="--role platform-admin",

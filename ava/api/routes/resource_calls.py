@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from marshmallow import Schema
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller
 from ava.api.http.operations import View, operation
 from ava.api.http.paging import page_of
@@ -60,13 +60,13 @@ class ResourceCalls:
 
         self.blueprint.add_url_rule("", f"list_{names}", view)
 
-    def add_show(self, call: Call | None = None) -> None:
+    def add_show(self, call: PublicCall | None = None) -> None:
         """Add the call that shows one record."""
 
         @operation(
             summary=f"Show {self.noun}",
             description=f"Show one {self._name}.",
-            call=call or Call(),
+            call=call or PublicCall(),
             record=self.record,
             failures=(404,),
         )
@@ -86,7 +86,7 @@ class ResourceCalls:
         @operation(
             summary=f"Delete {self.noun}",
             description=description,
-            call=Call(help=f"Delete{description.removeprefix('Deletes')}"),
+            call=PublicCall(help=f"Delete{description.removeprefix('Deletes')}"),
             record=record,
             failures=(404,),
             query=DryRunQuery(),
@@ -116,7 +116,11 @@ class ResourceCalls:
             @operation(
                 summary=f"{verb.title()} {self.noun}",
                 description=f"{effect} Repeated calls have no effect.",
-                call=Call(arguments="reason", options=options, help=f"{verb.title()} {self.noun}. {effect}"),
+                call=PublicCall(
+                    arguments="reason" if is_paused else "",
+                    options=options,
+                    help=f"{verb.title()} {self.noun}. {effect}",
+                ),
                 query=DryRunQuery(),
                 body=body,
                 may_be_empty=True,

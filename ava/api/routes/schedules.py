@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.paging import PageRequest, id_reader, page_of, page_query
@@ -51,12 +51,13 @@ _calls = ResourceCalls(
 @blueprint.post("")
 @operation(
     summary="Create a schedule",
-    call=Call(
+    call=PublicCall(
         arguments="worker_id cron timezone",
         options={"enabled": ""},
         help="Create a schedule of a worker.\n\nThe pattern has five fields: minute, hour, day of month, month, day "
         "of week. The time zone is an IANA name. An interval below a minute replaces both.",
         example='"0 3 * * *" Europe/Berlin --overlap skip',
+        tool="create_schedule",
     ),
     description="From now on the schedule creates a job at each slot, i.e. at each local time in its time zone that "
     "matches its cron pattern, or at each multiple of `every_seconds` since the Unix epoch. Each slot fires exactly "
@@ -80,7 +81,7 @@ _calls.add_list(
     ScheduleListQuery(),
     "schedule_filter",
     reads_standby=True,
-    call=Call(
+    call=PublicCall(
         options={"enabled": ""},
         help="List schedules, newest first.",
         columns="id* name? worker_id CRON=timing timezone+ NEXT=next_firing LAST=last_run_at+",
@@ -91,7 +92,7 @@ _calls.add_list(
 @blueprint.post("/preview")
 @operation(
     summary="Preview a cron pattern",
-    call=Call(
+    call=PublicCall(
         arguments="cron timezone count",
         options={"count": "--count"},
         help="Print a pattern or an interval in words, and its next firings; nothing is saved.",
@@ -115,7 +116,7 @@ _calls.add_show()
 @blueprint.patch("/<schedule:schedule_id>")
 @operation(
     summary="Update a schedule",
-    call=Call(
+    call=PublicCall(
         options={"enabled": ""},
         help="Change a schedule. Its next firing is computed from now.",
         example='--cron "30 3 * * *" --unset ends-at',
@@ -149,7 +150,7 @@ _calls.add_delete("Deletes the schedule and its firings immediately. Its jobs co
 @blueprint.get("/<schedule:schedule_id>/next")
 @operation(
     summary="List a schedule's next slots",
-    call=Call(
+    call=PublicCall(
         arguments="count",
         options={"count": "--count"},
         help="Print the next firings of a schedule.",
@@ -176,7 +177,7 @@ def _array(items: Iterable[str]) -> str:
 @blueprint.post("/<schedule:schedule_id>/run")
 @operation(
     summary="Run a schedule now",
-    call=Call(help="Trigger a job now, with a schedule's worker, input and priority."),
+    call=PublicCall(help="Trigger a job now, with a schedule's worker, input and priority."),
     description="Triggers a job with the worker, input and priority of the schedule, or with the most urgent "
     "priority that the caller's role may request. It does not count as a firing, and the next firing is unchanged.",
     body=NoBody(),
@@ -194,7 +195,7 @@ def run(schedule_id: str, key: str | None) -> Response:
 @blueprint.get("/<schedule:schedule_id>/firings")
 @operation(
     summary="List a schedule's firings",
-    call=Call(help="List a schedule's firings, newest first.", columns="slot AT=at+ outcome JOB=job_id? reason!"),
+    call=PublicCall(help="List a schedule's firings, newest first.", columns="slot AT=at+ outcome JOB=job_id? reason!"),
     description="Newest first: each past slot, with the created job or the reason why there is none. Firings are "
     "retained as long as jobs.",
     query=page_query(id_reader("fir")),

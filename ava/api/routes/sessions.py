@@ -10,7 +10,7 @@ from flask import Blueprint, Response, g, request
 
 from ava.api.http import responses
 from ava.api.http.callers.session import current_session
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import NoBody
@@ -99,7 +99,7 @@ def end() -> Response:
 @blueprint.delete("/sessions")
 @operation(
     summary="End a user's sessions",
-    call=Call(
+    call=PublicCall(
         method="sessions.end",
         command="sessions delete",
         help="End all sessions of your user in the tenant, and make its unused links invalid.",
@@ -116,7 +116,7 @@ def end_all() -> Response:
 @blueprint.post("/session/links")
 @operation(
     summary="Create a sign-in link",
-    call=Call(
+    call=PublicCall(
         method="sessions.create_link",
         command="dashboard",
         help="Print a link that signs in to the dashboard, once and within 10 minutes.",

@@ -13,7 +13,7 @@ from ava.api.gate.tenant_shares import ALL_TENANTS, TenantShares
 from ava.api.http import paging, payloads, request_turns
 from ava.api.http.callers import auth
 from ava.api.http.callers.credentials import revocation_watch
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.schemas.job_logs import write_log_line
@@ -41,7 +41,7 @@ _RETRY_MS = 2_000
 @blueprint.get("/<job:job_id>/stream")
 @operation(
     summary="Follow a job",
-    call=Call(method="jobs.events", command="jobs watch"),
+    call=PublicCall(method="jobs.events", command="jobs watch"),
     description="Server-Sent Events: `log` (a line, as in the log), `progress`, `status`, and at the end `end` with "
     "the record of the final job. A stream begins with the current `status` of the job. The id of a `log` event, "
     "sent as `Last-Event-ID`, resumes after that line, without a gap or a duplicate. Comments are heartbeats. "

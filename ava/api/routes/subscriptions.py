@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import DryRunQuery
@@ -42,7 +42,7 @@ _calls = ResourceCalls(
 @blueprint.post("")
 @operation(
     summary="Create a subscription",
-    call=Call(
+    call=PublicCall(
         arguments="event_type worker_id",
         help="Create a subscription: each event with the type and a matching pattern creates a job of the worker.",
         example="'order.*' wkr_book --match '{\"data\": {\"paid\": [true]}}'",
@@ -69,7 +69,7 @@ _calls.add_list(
     SubscriptionListQuery(),
     "subscription_filter",
     reads_standby=True,
-    call=Call(
+    call=PublicCall(
         help="List subscriptions, newest first.", columns="id* EVENTS=event_type worker_id name? PAUSED=is_paused"
     ),
 )
@@ -78,7 +78,7 @@ _calls.add_list(
 @blueprint.post("/test")
 @operation(
     summary="Test a subscription",
-    call=Call(
+    call=PublicCall(
         arguments="event",
         help="Try a pattern and a template on an event; nothing is stored.",
         example="@event.json --match @pattern.json",
@@ -100,7 +100,7 @@ _calls.add_show()
 @blueprint.patch("/<subscription:subscription_id>")
 @operation(
     summary="Update a subscription",
-    call=Call(
+    call=PublicCall(
         help="Change a subscription, for the events from now on.", example="--event-type order.paid --unset match"
     ),
     description="Changes only the fields in the body, for events from now on.",

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response
 
 from ava.api.http import responses
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.strict import DryRunQuery, NoBody
@@ -46,7 +46,7 @@ _calls = ResourceCalls(
 @blueprint.post("")
 @operation(
     summary="Create a webhook",
-    call=Call(
+    call=PublicCall(
         arguments="url events secret",
         options={"events": "--event", "secret": ""},
         help="Create a webhook: events are sent to the URL from now on.\n\nThe secret is not an argument, because "
@@ -75,7 +75,7 @@ def create(fields: dict[str, Any], key: str | None) -> Response:
 _calls.add_list(
     paused_list_query("webhooks", "wh"),
     "paused",
-    call=Call(
+    call=PublicCall(
         help="List webhooks, newest first.", columns="id* STATUS=status_or_paused* url EVENTS=events created_at+"
     ),
 )
@@ -86,7 +86,7 @@ _calls.add_show()
 @blueprint.patch("/<webhook_id>")
 @operation(
     summary="Update a webhook",
-    call=Call(
+    call=PublicCall(
         options={"url": "--to", "secret": ""},
         help="Change the URL, the events or the secret of a webhook.",
         example="--to https://example.com/new",
@@ -133,7 +133,9 @@ _calls.add_delete(
 @blueprint.post("/<webhook_id>/test")
 @operation(
     summary="Test a webhook",
-    call=Call(help="Send a test event, signed and retried like any other.", example="--wait", is_repeatable=False),
+    call=PublicCall(
+        help="Send a test event, signed and retried like any other.", example="--wait", is_repeatable=False
+    ),
     description="Sends an event of the type `ava.webhook.test`, signed and retried like any other. The webhook's "
     "deliveries show the outcome.",
     body=NoBody(),

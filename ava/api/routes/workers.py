@@ -8,7 +8,7 @@ from flask import Blueprint, Response
 
 from ava.api.http import responses
 from ava.api.http.callers.auth import open_to_workers
-from ava.api.http.calls import Call
+from ava.api.http.calls import PublicCall
 from ava.api.http.context import caller, context
 from ava.api.http.operations import operation
 from ava.api.http.records import write_deleted
@@ -57,7 +57,7 @@ replace(_calls, write=write_worker, record=WorkerRecord()).add_list(
     WorkerListQuery(),
     "worker_filter",
     description="The workers by id, without schemas and settings.",
-    call=Call(
+    call=PublicCall(
         options={"q": "--search"},
         help="List workers.",
         example="--live",
@@ -70,7 +70,7 @@ replace(_calls, write=write_worker, record=WorkerRecord()).add_list(
 @blueprint.post("")
 @operation(
     summary="Create a worker",
-    call=Call(
+    call=PublicCall(
         arguments="slug",
         options={"runtime": "", "retry": "", "expires_in_seconds": "--expires-in-seconds"},
         help="Create a pull worker, which claims its runs over HTTP. Its id is wkr_ followed by the slug.\n\n`ava "
@@ -102,7 +102,9 @@ def create(made: tuple[PullWorkerSpec, bool], key: str | None) -> Response:
 @blueprint.delete("/<worker_id>")
 @operation(
     summary="Delete a worker",
-    call=Call(options={"scope": "--platform"}, help="Delete pull workers, once they have no waiting or running jobs."),
+    call=PublicCall(
+        options={"scope": "--platform"}, help="Delete pull workers, once they have no waiting or running jobs."
+    ),
     description="Deletes a pull worker without waiting or running jobs. Its ended jobs are retained.",
     query=WorkerDeleteQuery(),
     query_as="is_of_platform",
@@ -121,7 +123,7 @@ def delete(worker_id: str, is_of_platform: bool) -> Response:
 @open_to_workers
 @operation(
     summary="Show a worker",
-    call=Call(help="Show a worker with its settings and the schema of its input."),
+    call=PublicCall(help="Show a worker with its settings and the schema of its input."),
     record=WorkerWithSettingsRecord(),
     failures=(404,),
 )
@@ -135,7 +137,7 @@ def show(worker_id: str) -> Response:
 @blueprint.patch("/<worker_id>")
 @operation(
     summary="Update a worker",
-    call=Call(
+    call=PublicCall(
         options={"retry": ""},
         help="Change the tenant's settings of a worker. A cleared setting is as the handler declares it.\n\nThe "
         "concurrency and rate limits of a worker apply to all tenants. Clearing the retry delays also clears "

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
-from ava.client.sent import TriggerOptions, trigger_entry
+from ava.client.methods import TriggerOptions
+from ava.client.sent import sent_fields
 
 #: The tag with the row's id on its job.
 TAG = "outbox"
@@ -66,7 +67,7 @@ def new_row(worker_id: str, input: Mapping[str, Any] | None = None, **options: U
     tags = options.get("tags") or {}
     if len(tags) > MAX_TAGS or TAG in tags:
         raise ValueError(f"a job of the outbox has at most {MAX_TAGS} tags, because the outbox adds the tag {TAG}")
-    body = json.dumps(trigger_entry({"worker_id": worker_id, "input": input, **options}), allow_nan=False)
+    body = json.dumps(sent_fields({"worker_id": worker_id, "input": input, **options}), allow_nan=False)
     if len(body) > _MAX_BODY_BYTES:
         raise ValueError(f"the trigger has {len(body)} bytes; at most {_MAX_BODY_BYTES} are accepted")
     return OutboxRow(id=f"{time.time_ns() // 1000:014x}{os.urandom(9).hex()}", body=body)

@@ -17,8 +17,8 @@ from typing import Any, Protocol, Unpack
 
 from sqlalchemy import Column, Double, Engine, Index, Insert, Integer, MetaData, String, Table, Text, insert, update
 
+from ava.client.methods import TriggerOptions
 from ava.client.outbox.rows import OutboxRow, new_row
-from ava.client.sent import TriggerOptions
 
 
 class _Executes(Protocol):

@@ -12,8 +12,8 @@ LONGEST_FILE_LINES = 400
 #: Files that are tables: of entries that are read one by one, and not in order.
 TABLES = ("ava/domain/limits/table.py", "ava/errors.py", "ava/settings.py")
 LONGEST_TABLE_LINES = 600
-#: A tool writes it.
-GENERATED = "ava/client/records.py"
+#: A tool writes them.
+GENERATED = ("ava/client/records.py", "ava/client/methods.py")
 
 
 def _sources(*folders: str) -> list[Path]:
@@ -36,6 +36,7 @@ def test_class_names_are_unique_in_ava() -> None:
 def test_no_file_is_longer_than_400_lines_and_no_table_longer_than_600() -> None:
     files = _sources("ava", "workers", "harness", "tests", "bench", "chaos", "tools", "clients", "examples")
     lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in files}
-    del lengths[GENERATED]
+    for path in GENERATED:
+        del lengths[path]
     limits = {name: LONGEST_TABLE_LINES if name in TABLES else LONGEST_FILE_LINES for name in lengths}
     assert {name: lines for name, lines in lengths.items() if lines > limits[name]} == {}

@@ -1,0 +1,64 @@
+"""Each operation has a method in both clients, and says whether an MCP tool calls it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from ava.api.mcp.tools import by_name
+from ava.client import Client
+from harness.system import ROOT
+from tools.client_methods import BY_HAND, Operation, operations
+from tools.openapi import description
+
+#: Operations that people do not call, and why.
+_WITHOUT_CALL = {
+    **dict.fromkeys(
+        ("claim_runs", "append_run_log_lines", "report_run_progress", "end_run", "send_heartbeats"),
+        "PullWorker of the TypeScript package calls it",
+    ),
+    **dict.fromkeys(
+        ("list_run_journal", "read_outputs_of_run_children", "record_step_of_run", "create_children_of_run_job"),
+        "PullWorker of the TypeScript package calls it",
+    ),
+    **dict.fromkeys(
+        ("start_session", "show_caller", "switch_session_tenant", "end_session"), "only a browser has a session"
+    ),
+    "send_to_hook": "providers call it",
+    "download_job_log": "browsers save it as a file; `jobs.logs` has the same lines",
+    "follow_containment": "the dashboard shows it; `containments.wait` waits",
+}
+_DOCUMENT = description()
+_OPERATIONS = [pytest.param(each, id=each.declared["operationId"]) for each in operations(_DOCUMENT)]
+
+
+def test_only_named_operations_are_called_by_no_one() -> None:
+    declared = [each for methods in _DOCUMENT["paths"].values() for each in methods.values()]
+    assert {each["operationId"] for each in declared if "x-ava-call" not in each} == set(_WITHOUT_CALL)
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_the_python_client_has_a_method_of_each_operation(operation: Operation) -> None:
+    with Client("http://127.0.0.1:1", api_key="ava_00.none") as client:
+        found: Any = client
+        for name in operation.call["method"].split("."):
+            found = getattr(found, name)
+    assert callable(found)
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_the_typescript_client_has_a_method_of_each_operation(operation: Operation) -> None:
+    name = re.sub(r"_(\w)", lambda letter: letter[1].upper(), operation.name)
+    sources = (path.read_text() for path in (ROOT / "clients/typescript/src").glob("*.ts"))
+    assert any(re.search(rf"^  (async )?\*?{name}\(", source, re.MULTILINE) for source in sources), name
+
+
+def test_each_method_by_hand_belongs_to_an_operation() -> None:
+    assert BY_HAND.keys() <= {each.call["method"] for each in operations(_DOCUMENT)}
+
+
+def test_each_operation_says_which_tool_calls_it() -> None:
+    declared = {each.call.get("tool", "") for each in operations(_DOCUMENT)} - {""}
+    assert declared == set(by_name) - {"search_workers", "run_worker"}
