@@ -1,7 +1,7 @@
 """Celery's own examples and django-ca, unmodified except for one line: the same results on Celery and on AVA Jobs.
 
 `make test` runs those that differ most, with canvases, stamps and Django, and `make test-long` the others.
-`CELERY_TABLE=1` prints the results of both sides as rows of the table in docs/how-to/from_celery.md.
+`CELERY_TABLE=1` prints the results of both sides as rows of a table.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ _IS_WHOLE = os.environ.get("CELERY_SUITE") == "all"
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(3600 if _IS_WHOLE else 900)]
 
 _FILES = ("t/integration/test_tasks.py", "t/integration/test_canvas.py")
-_PAGE = ROOT / "docs/how-to/from_celery.md"
+_PAGE = ROOT / "clients/celery/README.md"
 #: The tests that fail by intent, by their reason. A name without parameters means all of them.
 _FAIL = {
     "stamps do not select jobs to revoke": """

@@ -27,7 +27,7 @@ _PAGES = {
     "mails": ("docs/start/handler.md", "docs/start/waits.md"),
     "my_handlers": ("docs/reference/handlers.md",),
     "quick": ("docs/start/quickstart.md",),
-    "receipts": ("docs/start/celery.md",),
+    "receipts": ("docs/how-to/from_celery.md",),
     "nightlies": ("docs/reference/schedules.md",),
     "images": ("README.md",),
 }
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (found / f"{module}.py").write_text("\n\n".join(blocks).replace("24 * 3600", "1"))
     (billing,) = [block for block in _blocks("docs/start/waits.md") if "def charge" in block]
     (found / "billing.py").write_text(billing)
-    (shop,) = [block for block in _blocks("docs/start/celery.md") if "@app.task" in block]
+    (shop,) = [block for block in _blocks("docs/how-to/from_celery.md") if "@app.task" in block]
     (found / "shop.py").write_text(shop)
     project.create(found / "first")
     # The quickstart shows the handler of the project, to which it adds another.
@@ -177,7 +177,7 @@ def test_the_incident_is_fetched_and_posted(shipped: System, server: Receiver) -
         ("docs/start/client.md", "import os\n\nfrom ava.client import Client\n"),
         ("docs/start/client.md", "import os\n\nfrom ava.client import ApiRefused"),
         ("docs/start/quickstart.md", "from first import hello\n"),
-        ("docs/start/celery.md", "from receipts import Receipt, send_receipt\n"),
+        ("docs/how-to/from_celery.md", "from receipts import Receipt, send_receipt\n"),
         ("docs/how-to/clients.md", "from ava.client import Client\n"),
         ("docs/how-to/clients.md", "import asyncio\nimport os\n\nfrom ava.client import AsyncClient\n"),
         ("clients/python/README.md", "from ava.client import Client\n"),
