@@ -1,4 +1,4 @@
-"""The statuses of a job and their diagram in the docs."""
+"""The statuses of a job and the table of their transitions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ava.domain.jobs.job import FINAL, TRANSITIONS, Status
 
-STATES = Path(__file__).parents[2] / "docs" / "explain" / "job_states.md"
+STATES = Path(__file__).parents[2] / "ava" / "store" / "jobs" / "transitions" / "README.md"
 
 
 def test_the_page_has_exactly_the_legal_transitions() -> None:

@@ -29,6 +29,8 @@ DOCS = ROOT / "docs"
 PAGES = (
     *("CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "bench/RESULTS.md", "bench/NOTES.md"),
     *("chaos/README.md", "chaos/RESULTS.md", "chaos/THREATS.md"),
+    *("ava/README.md", "ava/dispatcher/feed/README.md", "ava/node/README.md"),
+    *("ava/store/jobs/transitions/README.md", "ava/store/containments/README.md"),
 )
 #: The pages that are written from the code, by their paths below docs/.
 _WRITTEN = reference.pages()

@@ -1,4 +1,4 @@
-"""The pool of a node: Celery's prefork pool with the take-ahead protocol (docs/explain/feed_and_node.md).
+"""The pool of a node: Celery's prefork pool with the take-ahead protocol (ava/node/README.md).
 
 - A child gets its next message while it is still writing the end of its job.
 - A message is written into the child's pipe on arrival, not in the next iteration of the event loop.

@@ -1,4 +1,4 @@
-"""A child of the pool, which may take its next message before its job has ended (docs/explain/feed_and_node.md).
+"""A child of the pool, which may take its next message before its job has ended (ava/node/README.md).
 
 The child sends `SOON_FREE` after its handler, before it writes the run's end, so that the parent fetches the next
 message. If messages arrive in close succession, the child takes it immediately: one statement then ends one run and

@@ -27,7 +27,7 @@ def _defined(file: Path) -> set[str]:
 
 
 def test_each_question_leads_to_a_file_that_defines_the_names_of_its_row() -> None:
-    page = (ROOT / "docs/how-to/development.md").read_text()
+    page = (ROOT / "ava/README.md").read_text()
     section = page.partition(_HEADING)[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 30
