@@ -218,12 +218,10 @@ def _check_outage(system: System, project: Path) -> None:
 
 
 def _check_go(system: System, project: Path) -> None:
-    """The program in Go of the page compiles, runs a job, and stops in order."""
+    """The example in Go compiles, runs a job, and stops in order."""
     if shutil.which("go") is None:
         npm.leave_out("go is not installed")
-    section = (ROOT / "docs/how-to/clients.md").read_text().partition("### A worker in Go\n")[2]
-    (program,) = re.findall(r"```go\n(.*?)```", section, re.DOTALL)
-    (project / "worker.go").write_text(program)
+    shutil.copy(ROOT / "examples/http_worker.go", project / "worker.go")
     # Without cgo Go compiles without a C compiler.
     built = npm.run("go", "build", "-o", "worker", "worker.go", folder=project, environ={"CGO_ENABLED": "0"})
     assert built.returncode == 0, built.stderr

@@ -18,6 +18,8 @@ from ava.client.records import LogLine
 from ava.local.start import free_port
 from harness.servers.peer import Peer, answering
 from tests.client_resources import resources_of
+from tools.openapi import description
+from tools.site import reference
 
 
 def _check_client(client: Client) -> None:
@@ -101,18 +103,18 @@ def test_a_test_event_is_sent_once_and_an_idempotent_call_is_sent_again() -> Non
     assert actions == [b"/v1/ava/hooks/x_1", b"/v1/webhooks/x_1", *[b"/v1/ava/errors/x_1"] * 3]
 
 
-def test_the_page_of_clients_lists_every_call_of_every_resource() -> None:
+def test_the_pages_name_every_call_of_every_resource() -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "clients.md").read_text()
     with Client("http://127.0.0.1:1", api_key="ava_00.none") as client:
-        resources = {name: type(found) for name, found in resources_of(client).items()}
-    rows = re.findall(r"^\| (`.+`) \| (`.+) \|$", page, re.MULTILINE)
-    listed = {
-        name: set(re.findall(r"`(\w+)`", verbs)) for names, verbs in rows for name in names.strip("`").split("`, `")
-    }
-    for name, resource in resources.items():
-        calls = {verb for verb in dir(resource) if not verb.startswith("_")}
-        assert calls <= listed[name], name
-    assert set().union(*(listed[name] for name in resources)) <= set().union(*map(dir, resources.values()))
+        calls = {
+            f"{name}.{verb}"
+            for name, found in resources_of(client).items()
+            for verb in dir(type(found))
+            if not verb.startswith("_")
+        }
+    of_operations = set(re.findall(r"`client\.([a-z_.]+)\(…\)`", reference.operations(description())))
+    assert of_operations <= calls
+    assert calls - of_operations <= set(re.findall(r"`([a-z]+\.[a-z_]+)`", page))
 
 
 def test_without_httpx_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

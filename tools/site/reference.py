@@ -53,8 +53,9 @@ today. Run `ava doctor` first. `python -m chaos.alerts` tries each in a real Pro
 """
 _OPERATIONS = """# Operations
 
-Every operation of the API with its parameters, from `/openapi.json`. [The API](api.md) explains what they have in
-common, and [fields](fields.md) has the fields of bodies and records.
+Every operation of the API with its parameters, from `/openapi.json`: its command, and its method of the clients, whose
+name is in camelCase in TypeScript. [The API](api.md) explains what they have in common, and [fields](fields.md) has the
+fields of bodies and records.
 """
 _FIELDS = """# Fields
 
@@ -181,6 +182,10 @@ def fields_of(document: Mapping[str, Any]) -> str:
 
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"### {operation['summary']}", "", f"`{method.upper()} {path}` (`{operation['operationId']}`)", "")
+    if call := operation.get("x-ava-call"):
+        command = f"`ava {call['command']}`, " if "command" in call else ""
+        tool = f", tool `{call['tool']}`" if "tool" in call else ""
+        yield from (f"{command}`client.{call['method']}(…)`{tool}", "")
     if "description" in operation:
         yield from (operation["description"], "")
     if parameters := operation.get("parameters"):
