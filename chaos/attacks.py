@@ -36,6 +36,15 @@ _LATER = json.dumps(
 _LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
 _WORDY = json.dumps({"worker_id": "wkr_wordy", "input": {"lines": 20_000}}).encode()
 BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
+#: 20,000 references to an output of 0.9 MB: an input of 18 GB.
+EXPLOSION = json.dumps(
+    {
+        "jobs": [
+            {"worker_id": "wkr_brief", "name": "a", "input": {"seconds": 0, "text": "c" * 900_000}},
+            {"worker_id": "wkr_brief", "after": ["a"], "input": {"seconds": 0, "all": [{"$output": "a"}] * 20_000}},
+        ]
+    }
+).encode()
 #: More work than the processes finish before the next such request.
 _URGENT = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0.05}, "priority": 1}] * 200}).encode()
 _LEAKY = json.dumps({"worker_id": "wkr_leaky", "input": {"secrets": 64}}).encode()
@@ -141,6 +150,12 @@ def _large_inputs(attacker: Attacker, statuses: Counter[str]) -> None:
 
 def _large_bulks(attacker: Attacker, statuses: Counter[str]) -> None:
     status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", BULK)
+    statuses[str(status)] += 1
+    time.sleep(0.2)
+
+
+def _exploding_graphs(attacker: Attacker, statuses: Counter[str]) -> None:
+    status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", EXPLOSION)
     statuses[str(status)] += 1
     time.sleep(0.2)
 
@@ -298,6 +313,7 @@ ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
     "bulk of zeros and of empty arrays": _bulk_of_zeros,
     "jobs of 1 MB": _large_inputs,
     "bulks of 2 MB": _large_bulks,
+    "graphs whose outputs explode": _exploding_graphs,
     "lists of large records": _large_lists,
     "jobs of an hour at priority 1": _long_jobs,
     "endpoints that never answer": _many_endpoints,

@@ -27,6 +27,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import psutil
+
 from ava.local.start import free_port
 from chaos.attacks import ATTACKS
 from chaos.watched_processes import WatchedProcesses
@@ -37,6 +39,8 @@ from harness.system import ROOT
 
 SECRET = "of-the-hostile-suite"
 PROCESSES = 4
+#: Of each process of the system. The kernel of a machine without such a limit would kill the process instead.
+ADDRESS_SPACE_BYTES = 5 * 2**30
 #: The tenant limits that an operator sets where tenants share nodes.
 ENVIRON = {
     "AVA_HANDLERS": "chaos.tenant_handlers",
@@ -164,6 +168,16 @@ class _Honest:
         figures.webhooks = list(arrived.values())
         figures.undelivered = len(wanted) - figures.unfinished - len(arrived)
 
+    def run_graph(self, seconds: float) -> list[str]:
+        """Trigger a graph of two jobs. Returns their statuses after `seconds`, or once both have ended."""
+        first = {"worker_id": "wkr_brief", "name": "a", "input": {"seconds": 0}}
+        last = {"worker_id": "wkr_brief", "after": ["a"], "input": {"seconds": {"$output": "a.seconds"}}}
+        deadline = time.monotonic() + seconds
+        _, created = self._send("POST", "/v1/ava/jobs/bulk", {"jobs": [first, last]})
+        for job in reversed(created["data"]):
+            self._send("GET", f"/v1/ava/jobs/{job['id']}?wait={max(1, int(deadline - time.monotonic()))}")
+        return [self._send("GET", f"/v1/ava/jobs/{job['id']}")[1]["data"]["status"] for job in created["data"]]
+
     def _send(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
         try:
@@ -192,6 +206,8 @@ def _up(folder: Path, environ: Mapping[str, str]) -> Iterator[tuple[int, int, Pa
             stdout=output,
             stderr=output,
         )
+    # Its processes inherit the limit.
+    psutil.Process(process.pid).rlimit(psutil.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
     try:
         wait_until(lambda: "AVA ready" in log.read_text(), seconds=90, what=lambda: f"it is ready:\n{log.read_text()}")
         yield port, process.pid, log

@@ -81,7 +81,7 @@ class Structure:
             self._values += plain.count(b",")
             _refuse_above(limits.BODY_PARTS, self._parts, "The body has too many arrays, objects and fields")
             _refuse_above(limits.BODY_VALUES, self._values, "The body has too many values")
-            self._refuse_depth(plain.translate(None, _NO_BRACKETS))
+            self._count_levels(plain)
 
     def outside_strings(self, piece: bytes) -> bytes:
         """Return the next piece without its strings. After an invalid backslash the result is arbitrary."""
@@ -107,9 +107,13 @@ class Structure:
         self._string_bytes += len(plain) - escapes
         _refuse_above(limits.INPUT_BYTES, self._string_bytes, "The body has a string of too many bytes")
 
-    def _refuse_depth(self, brackets: bytes) -> None:
+    def refuse_depth(self, document: bytes) -> None:
+        """Raise `BadRequest` if a whole document nests too deep."""
+        self._count_levels(self.outside_strings(document))
+
+    def _count_levels(self, plain: bytes) -> None:
         depth = self._depth
-        for bracket in brackets:
+        for bracket in plain.translate(None, _NO_BRACKETS):
             depth += 1 if bracket in b"[{" else -1
             if depth > MAX_LEVELS:
                 raise BadRequest(

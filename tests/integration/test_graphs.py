@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import replace
 from typing import Any
@@ -128,11 +129,52 @@ def test_an_input_with_output_is_as_it_is_where_nothing_comes_before(graphs: Gra
     assert graphs.api.trigger(input={"x": {"$output": "a"}})["input"] == {"x": {"$output": "a"}}
 
 
-def test_an_input_that_outputs_make_too_large_fails_the_job(graphs: Graphs) -> None:
-    two = [{"$output": "a"}, {"$output": "a"}]
-    jobs = graphs.declare(a={}, b={"after": ["a"], "input": {"x": two}})
-    graphs.finish(jobs["a"], "x" * 600_000)
-    assert graphs.show(jobs["b"])["error"].startswith("InputTooLarge: ")
+_REFERENCE = {"$output": "a"}
+
+
+@pytest.mark.parametrize(
+    ("output", "references", "resolved_bytes"),
+    [
+        ("x" * 600_000, [_REFERENCE] * 2, 1_200_011),
+        ("x" * 998, [_REFERENCE] * 500, None),
+        ({"rows": ["x" * 998]}, [{"$output": "a.rows.0"}] * 500, None),
+        ({"rows": ["x" * 998]}, [{"$output": "a.rows.0"}] * 1_100, 1_102_000),
+        ("x" * 1_000_000, [_REFERENCE] * 20_000, 20_000 * 1_000_003 + 6),
+        ({"rows": ["x" * 500_000, "y" * 400_000]}, [{"$output": f"a.rows.{n % 2}"} for n in range(20_000)], 5 * 10**9),
+    ],
+)
+def test_outputs_are_counted_before_they_make_an_input_too_large(
+    graphs: Graphs, output: Any, references: list[Any], resolved_bytes: int | None
+) -> None:
+    jobs = graphs.declare(a={}, b={"after": ["a"], "input": {"x": references}})
+    graphs.finish(jobs["a"], output)
+    record = graphs.show(jobs["b"])
+    if resolved_bytes is None:
+        assert (record["status"], record["error"]) == ("queued", None)
+        assert graphs.api.execute("SELECT json_array_length(input -> 'x') FROM jobs WHERE name = 'b'") == [(500,)]
+        return
+    reason, shown, limit = re.fullmatch(r"(.+) at least ([0-9]+) bytes, more than ([0-9]+)", record["error"]).groups()  # type: ignore[union-attr]
+    assert (reason, limit) == ("InputTooLarge: with its outputs it has", str(2**20))
+    assert 0.9 * resolved_bytes < int(shown) <= 1.1 * resolved_bytes
+
+
+def test_outputs_that_are_too_large_together_are_not_read(graphs: Graphs) -> None:
+    after = [f"a{n}" for n in range(3)]
+    parts = [{"$output": f"{name}.x"} for name in after]
+    jobs = graphs.declare(**{name: {} for name in after}, b={"after": after, "input": {"x": parts}})
+    for name in after[:2]:
+        graphs.finish(jobs[name], {"x": 1})
+    # PostgreSQL stores the output without these bytes, so reading it would not find them.
+    graphs.api.execute("UPDATE jobs SET output_bytes = 20000000 WHERE name = ANY(%s)", after[:2])
+    graphs.finish(jobs["a2"], {"x": 1})
+    assert graphs.show(jobs["b"])["error"].endswith(f"at least 40000008 bytes, more than {32 * 2**20}")
+
+
+def test_many_large_inputs_start_in_several_transactions(graphs: Graphs) -> None:
+    followers = {f"b{n}": {"after": ["a"], "input": {"x": {"$output": "a"}}} for n in range(30)}
+    jobs = graphs.declare(a={}, **followers)
+    graphs.finish(jobs["a"], "x" * 900_000)
+    assert graphs.startable(jobs) == set(followers)
 
 
 def test_an_input_that_outputs_nest_too_deep_fails_the_job_by_the_name_of_the_limit(graphs: Graphs) -> None:

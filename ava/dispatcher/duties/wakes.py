@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ava.domain import ids
+from ava.domain.client_json import Structure
 from ava.domain.jobs import run_outcome
-from ava.domain.jobs.graphs import resolve
-from ava.domain.jobs.job import JobKey, JobSpec, Status
-from ava.domain.limits.table import INPUT_BYTES, NESTING
+from ava.domain.jobs.graphs import ReferringInput, ResolvedTooLarge, check_bytes, part_json
+from ava.domain.jobs.job import JobSpec
+from ava.domain.limits.table import INPUT_BYTES, NESTING, REFERENCED_BYTES
 from ava.domain.strings import one_line
+from ava.errors import BadRequest
 from ava.services.creation import approval_requests
 from ava.services.creation.input_schemas import InputSchemas
 from ava.services.events.awaiting_jobs import AwaitingJobs
@@ -20,12 +20,12 @@ from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal, wake_queue
 from ava.store.jobs.transitions import cancel, wake
 from ava.store.jobs.transitions.cancel import CancelRequest
-from ava.store.jobs.transitions.wake import EndedWait, InputTemplate, ResolvedInput, WaitVerdict
-
-_log = logging.getLogger(__name__)
+from ava.store.jobs.transitions.wake import EndedWait, InputTemplate, ResolvedInput, StoredOutput, WaitVerdict
 
 _WAKES_PER_TRANSACTION = 1000
 _MAX_TRANSACTIONS = 20
+#: Max bytes of templates, outputs and inputs that one transaction reads and builds, apart from its last job's.
+_MAX_RESOLVED_BYTES = 8 * 2**20
 
 
 class Wakes:
@@ -104,29 +104,34 @@ class Wakes:
         )
 
     def _resolve(self, connection: Connection, waiting: Sequence[EndedWait]) -> list[ResolvedInput]:
-        """Return the inputs of jobs with output references. Only one job's outputs are in memory at a time."""
-        if not waiting:
-            return []
-        templates = wake.templates(connection, waiting)
-        return [
-            self._resolve_one(connection, each, template)
-            for each in waiting
-            if (template := templates.get(JobKey(each.tenant_id, each.uuid))) is not None
-        ]
+        """Return the inputs of jobs with output references. Put back the wakes of jobs beyond `_MAX_RESOLVED_BYTES`."""
+        resolved: list[ResolvedInput] = []
+        used = 0
+        for n, job in enumerate(waiting):
+            if used > _MAX_RESOLVED_BYTES:
+                wake_queue.put_back(connection, [(each.tenant_id, each.uuid) for each in waiting[n:]])
+                break
+            template = wake.template(connection, job)
+            if template is not None:
+                outputs = _Outputs(connection, job.tenant_id, template)
+                resolved.append(self._resolve_one(connection, job, template, outputs))
+                used += len(template.template_json) + outputs.read_bytes + len(resolved[-1].input_json)
+        return resolved
 
-    def _resolve_one(self, connection: Connection, job: EndedWait, template: InputTemplate) -> ResolvedInput:
-        outputs = _Outputs(connection, job.tenant_id, template.job_ids)
+    def _resolve_one(
+        self, connection: Connection, job: EndedWait, template: InputTemplate, outputs: _Outputs
+    ) -> ResolvedInput:
         try:
-            resolved = resolve(json.loads(template.template_json), outputs.of)
-            input_json = json.dumps(resolved, separators=(",", ":"))
-        except RecursionError:
+            input_json = outputs.insert()
+            _check_depth(input_json)
+        except ResolvedTooLarge as error:
+            reason = f"with its outputs it has at least {error.bytes} bytes, more than {error.max_bytes}"
+            return ResolvedInput(job=job, error=f"InputTooLarge: {reason}")
+        except (BadRequest, RecursionError):
             sentence = f"with its outputs it nests too deep; at most {NESTING.value} levels are accepted."
             return ResolvedInput(job=job, error=f"InputInvalid: {NESTING.message(sentence)}")
         except ValueError as error:
             return ResolvedInput(job=job, error=one_line(f"InputInvalid: {error}"))
-        if len(input_json) > INPUT_BYTES.value:
-            reason = f"InputTooLarge: with its outputs it has {len(input_json)} bytes, more than {INPUT_BYTES.value}"
-            return ResolvedInput(job=job, error=reason)
         fault = self._fault(connection, job.tenant_id, template.worker_id, input_json)
         if fault is not None:
             return ResolvedInput(job=job, error=one_line(f"InputInvalid: {fault}"))
@@ -139,28 +144,52 @@ class Wakes:
 
 
 class _Outputs:
-    """The outputs of the jobs that a template may refer to, each read on first use."""
+    """Inserts outputs into an input. Bytes are counted before anything is read or built, and one output is parsed at a
+    time.
+    """
 
-    def __init__(self, connection: Connection, tenant_id: str, job_ids: Mapping[str, str]) -> None:
+    def __init__(self, connection: Connection, tenant_id: str, template: InputTemplate) -> None:
         self._connection = connection
         self._tenant_id = tenant_id
-        self._job_ids = job_ids
-        self._known: dict[str, Any] = {}
+        self._template = template
+        #: Bytes of the outputs that were read.
+        self.read_bytes = 0
 
-    def of(self, name: str) -> Any:
-        """Return the output of an entry; None if it did not complete. Raises `ValueError` if it was deleted."""
-        if name not in self._known:
-            if name not in self._job_ids:
-                raise ValueError(f"the output of {name} is deleted")
-            self._known[name] = self._read(self._job_ids[name])
-        return self._known[name]
+    def insert(self) -> str:
+        """Return the input. Raises `ResolvedTooLarge`, and `ValueError` if an output was deleted."""
+        template, known = ReferringInput.read(self._template.template_json), self._template.outputs
+        wanted = template.paths()
+        if missing := next((name for name in wanted if name not in known), None):
+            raise ValueError(f"the output of {missing} is deleted")
+        size = sum(map(len, template.around))
+        check_bytes(size + sum(count[()] * known[name].bytes for name, count in wanted.items()), INPUT_BYTES.value)
+        check_bytes(sum(known[name].bytes for name in wanted), REFERENCED_BYTES.value)
+        parts: dict[tuple[str, tuple[str, ...]], str] = {}
+        for name, paths in wanted.items():
+            output_json = self._read(known[name])
+            # A whole output is inserted as it is, unparsed.
+            output = json.loads(output_json) if any(paths) else None
+            for path, count in paths.items():
+                part = part_json(output, path) if path else output_json
+                if part is not None:
+                    size += count * len(part)
+                    check_bytes(size, INPUT_BYTES.value)
+                    parts[name, path] = part
+        return template.resolve(parts, max_bytes=INPUT_BYTES.value)
 
-    def _read(self, job_id: str) -> Any:
-        state = journal.states(self._connection, tenant_id=self._tenant_id, job_ids=[job_id]).get(job_id)
-        if state is None or state.status is not Status.COMPLETED:
-            return None
-        output_json = journal.outputs(self._connection, tenant_id=self._tenant_id, job_ids=[job_id])[job_id]
-        return None if output_json is None else json.loads(output_json)
+    def _read(self, output: StoredOutput) -> str:
+        if not output.bytes:
+            return "null"
+        found = journal.outputs(self._connection, tenant_id=self._tenant_id, job_ids=[output.job_id])
+        output_json = found[output.job_id] or "null"
+        self.read_bytes += len(output_json)
+        return output_json
+
+
+def _check_depth(input_json: str) -> None:
+    """Raise `BadRequest` if an input nests too deep."""
+    if input_json.count("[") + input_json.count("{") > NESTING.value:
+        Structure().refuse_depth(input_json.encode())
 
 
 def _unmet(job: EndedWait) -> CancelRequest:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from secrets import token_hex
 from typing import Any
 
 from ava.domain.jobs.job import Job, JobSpec
@@ -18,59 +19,133 @@ KEY = "$output"
 _DEFAULT = "default"
 
 
+#: Max shown characters of each step of a path in an input.
+_MAX_STEP = 100
+
+
 class ReferenceFault(ValueError):
     """A malformed reference."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """A value's place in an input. Its path is built on demand: many values may be below one long key."""
+
+    step: str
+    above: _Place | None = None
+
+    def __str__(self) -> str:
+        steps: list[str] = []
+        place: _Place | None = self
+        while place is not None:
+            steps.append(place.step[:_MAX_STEP])
+            place = place.above
+        return "".join(reversed(steps))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OutputReference:
     """A reference: the entry with the output, and the path in it."""
 
     #: Its own path in the input, such as `input.rows[0]`.
-    location: str
+    place: _Place
     name: str
     path: tuple[str, ...]
+    #: Its value if the output has no such part.
+    default: Any
 
 
 def references(template: Any, location: str = "input") -> Iterator[OutputReference]:
     """Yield the references in an input. Raise `ReferenceFault`, with its path, for a malformed one."""
-    waiting: list[tuple[str, Any]] = [(location, template)]
+    waiting: list[tuple[_Place, Any]] = [(_Place(step=location), template)]
     while waiting:
         at, value = waiting.pop()
         if isinstance(value, Mapping):
             if KEY in value:
                 yield _reference(at, value)
             else:
-                waiting += [(f"{at}.{key}", part) for key, part in value.items()]
+                waiting += [(_Place(step=f".{key}", above=at), part) for key, part in value.items()]
         elif isinstance(value, list):
-            waiting += [(f"{at}[{n}]", part) for n, part in enumerate(value)]
+            waiting += [(_Place(step=f"[{n}]", above=at), part) for n, part in enumerate(value)]
 
 
-def _reference(at: str, value: Mapping[str, Any]) -> OutputReference:
+def _reference(at: _Place, value: Mapping[str, Any]) -> OutputReference:
     reference = value[KEY]
     if not isinstance(reference, str) or not reference:
         raise ReferenceFault(f"{at}: {KEY} must be a string, the name of an entry and a path, such as a.rows.0.")
     if unknown := set(value) - {KEY, _DEFAULT}:
         raise ReferenceFault(f"{at}: an object with {KEY} may also have default, but not {sorted(unknown)[0]}.")
     name, *path = reference.split(".")
-    return OutputReference(location=at, name=name, path=tuple(path))
+    return OutputReference(place=at, name=name, path=tuple(path), default=value.get(_DEFAULT))
 
 
-def resolve(template: Any, output_of: Callable[[str], Any]) -> Any:
-    """Return the input with references replaced by parts of outputs.
+class ResolvedTooLarge(ValueError):
+    """An input with its outputs exceeds a limit."""
 
-    `output_of` returns an entry's output by name; None without one. A missing part becomes the reference's default, or
-    null.
-    """
-    if isinstance(template, Mapping):
-        if KEY in template:
-            reference = _reference("input", template)
-            found, value = _part(output_of(reference.name), reference.path)
-            return value if found else template.get(_DEFAULT)
-        return {key: resolve(part, output_of) for key, part in template.items()}
-    if isinstance(template, list):
-        return [resolve(part, output_of) for part in template]
-    return template
+    def __init__(self, size: int, max_bytes: int) -> None:
+        super().__init__(f"at least {size} bytes, more than {max_bytes}")
+        self.bytes, self.max_bytes = size, max_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferringInput:
+    """An input without its references: JSON around the values that replace them."""
+
+    #: One more than the references.
+    around: Sequence[str]
+    references: Sequence[OutputReference]
+
+    @classmethod
+    def read(cls, template_json: str) -> ReferringInput:
+        token, found = token_hex(16), list[OutputReference]()
+        root = [json.loads(template_json)]
+        waiting: list[tuple[Any, Any]] = [(root, 0)]
+        while waiting:
+            holder, at = waiting.pop()
+            value = holder[at]
+            if isinstance(value, dict) and KEY in value:
+                # No client can guess the token.
+                holder[at] = f"{token}{len(found)}"
+                found.append(_reference(_Place(step="input"), value))
+            elif isinstance(value, dict | list):
+                waiting += [(value, part) for part in (value if isinstance(value, dict) else range(len(value)))]
+        around = re.split(f'"{token}([0-9]+)"', _compact(root[0]))
+        return cls(around=around[::2], references=[found[int(number)] for number in around[1::2]])
+
+    def paths(self) -> dict[str, Counter[tuple[str, ...]]]:
+        """Return by entry the paths in its output, each with the number of its references."""
+        found: dict[str, Counter[tuple[str, ...]]] = {}
+        for each in self.references:
+            found.setdefault(each.name, Counter())[each.path] += 1
+        return found
+
+    def resolve(self, parts: Mapping[tuple[str, tuple[str, ...]], str], *, max_bytes: int) -> str:
+        """Return the input with the parts, as JSON by entry and path, or defaults or null for missing ones.
+
+        Raise `ResolvedTooLarge` before building a longer input.
+        """
+        pieces = [self.around[0]]
+        for reference, after in zip(self.references, self.around[1:], strict=True):
+            part = parts.get((reference.name, reference.path))
+            # The pieces share the parts, so that only the join takes the memory that is counted here.
+            pieces += (_compact(reference.default) if part is None else part, after)
+        check_bytes(sum(map(len, pieces)), max_bytes)
+        return "".join(pieces)
+
+
+def check_bytes(size: int, max_bytes: int) -> None:
+    """Raise `ResolvedTooLarge` if an input has too many bytes."""
+    if size > max_bytes:
+        raise ResolvedTooLarge(size, max_bytes)
+
+
+def part_json(output: Any, path: tuple[str, ...]) -> str | None:
+    """Return the JSON of a part of an output; None if it has no such part."""
+    found, value = _part(output, path)
+    return _compact(value) if found else None
+
+
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _part(output: Any, path: tuple[str, ...]) -> tuple[bool, Any]:
@@ -166,15 +241,17 @@ def _faults_of(n: int, entry: Entry, spec: JobSpec, named: Mapping[str, int]) ->
 
 
 def _reference_faults(n: int, entry: Entry, spec: JobSpec) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
     try:
         for reference in references(json.loads(spec.input_json), f"jobs[{n}].input"):
             if reference.name not in entry.after:
-                found[reference.location] = [f"{KEY} names {reference.name}, which must be in the after of this entry."]
+                # One fault, because a large input has tens of thousands of references.
+                return {
+                    str(reference.place): [f"{KEY} names {reference.name}, which must be in the after of this entry."]
+                }
     except ReferenceFault as fault:
         location, _, reason = str(fault).partition(": ")
-        found[location] = [reason]
-    return found
+        return {location: [reason]}
+    return {}
 
 
 def _circle(specs: Sequence[JobSpec], named: Mapping[str, int]) -> list[int]:

@@ -7,12 +7,12 @@ them concurrently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ava.domain import ids
-from ava.domain.jobs.job import Job, JobKey, Status
+from ava.domain.jobs.job import Job, Status
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.record_rows import RecordRows
@@ -265,33 +265,42 @@ def _waits(waiting: Sequence[EndedWait]) -> dict[str, object]:
     }
 
 
-_TEMPLATES = Statement("""
-SELECT w.tenant_id, w.job_id::text, c.template::text, j.worker_id,
-    (SELECT json_object_agg(a.name, a.id)
+# `output_bytes` is null for small outputs.
+_TEMPLATE = Statement("""
+SELECT c.template::text, j.worker_id,
+    (SELECT json_object_agg(a.name, json_build_array(a.id, CASE WHEN a.status = 'completed'
+        THEN coalesce(a.output_bytes, octet_length(a.output::text)) END))
      FROM job_edges AS e JOIN jobs AS a ON a.tenant_id = e.tenant_id AND a.id = e.after_id
      WHERE e.tenant_id = c.tenant_id AND e.job_id = c.job_id AND e.run_no = c.run_no AND a.name IS NOT NULL)
-FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]) AS w (tenant_id, job_id, run_no)
-JOIN job_waits AS c ON c.tenant_id = w.tenant_id AND c.job_id = w.job_id AND c.run_no = w.run_no
-JOIN jobs AS j ON j.tenant_id = c.tenant_id AND j.id = c.job_id
+FROM job_waits AS c JOIN jobs AS j ON j.tenant_id = c.tenant_id AND j.id = c.job_id
+WHERE c.tenant_id = %(tenant_id)s AND c.job_id = %(id)s::uuid AND c.run_no = %(run_no)s AND c.template IS NOT NULL
 """)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredOutput:
+    job_id: str
+    #: 0 if the job has none, or has not completed.
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputTemplate:
     worker_id: str
     template_json: str
-    #: Ids of the jobs that it may refer to, by their names.
-    job_ids: dict[str, str]
+    #: Of the jobs that it may refer to, by their names.
+    outputs: Mapping[str, StoredOutput]
 
 
-def templates(connection: Connection, waiting: Sequence[EndedWait]) -> dict[JobKey, InputTemplate]:
-    return {
-        JobKey(tenant_id, uuid): InputTemplate(
-            worker_id=worker_id,
-            template_json=template_json,
-            job_ids={name: ids.encode("job", after) for name, after in (job_uuids or {}).items()},
-        )
-        for tenant_id, uuid, template_json, worker_id, job_uuids in connection.exec_driver_sql(
-            _TEMPLATES, _waits(waiting)
-        )
+def template(connection: Connection, job: EndedWait) -> InputTemplate | None:
+    """Return a waiting job's input with references; None if it waits no longer."""
+    given = {"tenant_id": job.tenant_id, "id": job.uuid, "run_no": job.run_no}
+    row = connection.exec_driver_sql(_TEMPLATE, given).first()
+    if row is None:
+        return None
+    template_json, worker_id, outputs = row
+    found = {
+        name: StoredOutput(job_id=ids.encode("job", uuid), bytes=size or 0)
+        for name, (uuid, size) in (outputs or {}).items()
     }
+    return InputTemplate(worker_id=worker_id, template_json=template_json, outputs=found)
