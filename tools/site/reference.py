@@ -194,9 +194,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
             required = " *required*" if each.get("required") else ""
             yield f"| `{each['name']}`{required} | {_type(each['schema'])} | {_cell(each.get('description', ''))} |"
         yield ""
-    bodies = operation.get("requestBody", {}).get("content", {})
-    if sent := _type(next(iter(bodies.values()), {}).get("schema", {})):
-        yield from (f"Body: {sent}.", "")
+    for body in list(operation.get("requestBody", {}).get("content", {}).values())[:1]:
+        yield from (f"Body: {_type(body['schema'])}.", "")
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         if status.startswith("2") and content:
