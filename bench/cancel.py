@@ -1,22 +1,18 @@
-"""`python -m bench.cancel [storm] [latency] [leaks] [--broker redis|rabbitmq]`: the promises of cancelling in figures.
+"""Measure cancels: around the end of jobs, their latency, and what many leave behind.
 
-`storm`: jobs cancelled around their end, among equally many others on the same two processes. `latency`: from the
-cancel call to the handler's `finally`, with the message, and with only the database. `leaks`: the resources that many
-cancels leave behind. The tests run the same in short forms (tests/acceptance/test_cancel_figures.py).
+The tests run the same in short forms (tests/acceptance/test_cancel_figures.py).
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +21,17 @@ import psutil
 import psycopg2
 import requests
 
-from ava import settings as settings_module
-from ava.store.engine import schema
+from ava.domain import ids
 from ava.store.engine.database import Database
-from ava.store.jobs.transitions import cancel
-from harness.servers.postgres import running_postgres
-from harness.servers.rabbitmq import running_rabbitmq
-from harness.servers.redis import running_redis
+from ava.store.jobs.transitions.cancel import cancel as cancel_job
+from bench.load import percentile
+from bench.run import Run
+from bench.servers import running_system
+from bench.table import BASELINE, OURS
+from harness.polling import wait_until
 from harness.system import HEADERS, System
 
-HANDLERS = {"AVA_HANDLERS": "tests.acceptance.handlers"}
+_HANDLERS = {"AVA_HANDLERS": "tests.acceptance.handlers"}
 
 
 # The storm -----------------------------------------------------------------------------------------------------------
@@ -56,10 +53,10 @@ class Storm:
 def storm(system: System, *, count: int) -> Storm:
     """Cancel `count` jobs at random times around their end, among equally many others."""
     began = time.monotonic()
-    ids = list(_trigger(system, 2 * count))
-    targets = set(ids[::2])
+    jobs = list(_trigger(system, 2 * count))
+    targets = set(jobs[::2])
     answers = _cancel_around_the_end(system, targets)
-    rows = _await_all(system, len(ids))
+    rows = _await_all(system, len(jobs))
     others = [row for row in rows if row["id"] not in targets]
     return Storm(
         targets=Counter(row["status"] for row in rows if row["id"] in targets),
@@ -96,8 +93,6 @@ def _cancel_around_the_end(system: System, targets: set[str]) -> dict[str, int]:
         response = session.post(f"{system.url}/v1/ava/jobs/{job_id}/cancel", headers=HEADERS, timeout=30)
         answers[job_id] = response.status_code
 
-    from ava.domain import ids
-
     connection = psycopg2.connect(system.database_url)
     connection.autocommit = True
     seen: set[str] = set()
@@ -118,13 +113,8 @@ def _cancel_around_the_end(system: System, targets: set[str]) -> dict[str, int]:
 
 
 def _await_all(system: System, count: int) -> list[dict[str, Any]]:
-    from ava.domain import ids
-
-    deadline = time.monotonic() + 60
-    final = "SELECT count(*) FROM jobs WHERE status IN ('completed', 'failed', 'cancelled')"
-    while system.query(final)[0][0] < count:
-        assert time.monotonic() < deadline, "some jobs are not final"
-        time.sleep(0.1)
+    final = "SELECT count(*) FROM jobs WHERE completed_at IS NOT NULL"
+    wait_until(lambda: system.query(final)[0][0] >= count, seconds=60)
     statement = """
         SELECT j.id::text, j.status, j.attempt, j.run_no, j.cancel_requested_at IS NOT NULL,
                (SELECT array_agg(l.msg ORDER BY l.seq) FROM job_lines AS l
@@ -172,12 +162,12 @@ def latencies(system: System, *, count: int, folder: Path, is_cut_off: bool = Fa
             file = folder / f"words-{is_cut_off}-{number}"
             worker_id = ("wkr_t_wait", "wkr_t_wait_async")[number % 2]
             job = system.trigger(worker_id, input={"file": str(file)})
-            _until(lambda file=file: "begin" in _words(file))
+            wait_until(lambda file=file: "begin" in _words(file))
             # At a random time of the node's interval of a second.
             time.sleep(random.uniform(0, 1 if is_cut_off else 0.02))
             asked = time.time()
             act(job["id"])
-            _until(lambda file=file: "finally" in _words(file))
+            wait_until(lambda file=file: "finally" in _words(file))
             found.append((_words(file)["finally"] - asked) * 1000)
             assert system.wait_for(job["id"])["status"] == "cancelled"
     return found
@@ -194,7 +184,7 @@ def _cancel_in_database(system: System) -> Iterator[Callable[[str], Any]]:
 
     def act(job_id: str) -> None:
         with database.connect() as connection:
-            assert cancel.cancel(connection, tenant_id="ten_test", user_id="usr_test", job_id=job_id)
+            assert cancel_job(connection, tenant_id="ten_test", user_id="usr_test", job_id=job_id)
 
     yield act
     database.close()
@@ -203,19 +193,6 @@ def _cancel_in_database(system: System) -> Iterator[Callable[[str], Any]]:
 def _words(file: Path) -> dict[str, float]:
     lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
     return {word: float(at) for word, _, at in lines}
-
-
-def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        # No figure depends on it, because handlers record when they end.
-        time.sleep(0.02)
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Return the value that `share` (0 to 1) of the values do not exceed."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 # Leaks ---------------------------------------------------------------------------------------------------------------
@@ -239,13 +216,13 @@ def leaks(system: System, *, count: int, killed: int, folder: Path) -> tuple[dic
 def _cancel_some(system: System, kinds: list[str], folder: Path) -> None:
     file = folder / "words"
     file.unlink(missing_ok=True)
-    ids = [system.trigger(kind, input={"file": str(file)})["id"] for kind in kinds]
+    jobs = [system.trigger(kind, input={"file": str(file)})["id"] for kind in kinds]
     if set(kinds) == {"wkr_t_stubborn"}:
-        _until(lambda: file.exists() and file.read_text().count("begin") == len(kinds))
-    for job_id in ids:
+        wait_until(lambda: file.exists() and file.read_text().count("begin") == len(kinds))
+    for job_id in jobs:
         time.sleep(random.uniform(0, 0.02))
         assert system.cancel(job_id).status_code == 200
-    for job_id in ids:
+    for job_id in jobs:
         assert system.wait_for(job_id)["status"] == "cancelled"
 
 
@@ -256,7 +233,7 @@ def _warm_up(system: System) -> None:
     for job in [system.trigger("wkr_t_nothing") for _ in range(30)]:
         assert system.wait_for(job["id"])["status"] == "completed"
     # Ended processes may take a moment to disappear.
-    _until(lambda: len(psutil.Process(system.workers[0].pid).children(recursive=True)) == _processes(system))
+    wait_until(lambda: len(psutil.Process(system.workers[0].pid).children(recursive=True)) == _processes(system))
 
 
 def _processes(system: System) -> int:
@@ -277,56 +254,20 @@ def _holdings(system: System) -> dict[str, int]:
     }
 
 
-# The command ---------------------------------------------------------------------------------------------------------
+# The measure ---------------------------------------------------------------------------------------------------------
 
 
-def main() -> None:
-    """Take the measures that the command line names, and print them."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cancel", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="MEASURE")
-    parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
-    given = parser.parse_args()
-    what = set(given.what) or {"storm", "latency", "leaks"}
-    with running(given.broker) as (system, folder):
-        print(f"on {given.broker}, one node of two processes")
-        if "storm" in what:
-            _print_storm(storm(system, count=1000))
-        if "latency" in what:
-            for is_cut_off, count in ((False, 200), (True, 40)):
-                _print_latencies(latencies(system, count=count, folder=folder, is_cut_off=is_cut_off), is_cut_off)
-        if "leaks" in what:
-            before, after = leaks(system, count=500, killed=20, folder=folder)
-            print("500 cancels, 20 of them enforced by SIGKILL:")
-            print("\n".join(f"  {name}: {before[name]} before, {after[name]} after" for name in before))
-
-
-@contextmanager
-def running(kind: str) -> Iterator[tuple[System, Path]]:
-    """Run a system with one node of two processes on its own servers; yields it and a folder."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
-        broker = stack.enter_context(running_redis() if kind == "redis" else running_rabbitmq())
-        system = System(folder, database_url=stack.enter_context(running_postgres()).url, broker_url=broker.url)
-        schema.upgrade(settings_module.load({"DATABASE_URL": system.database_url, "BROKER_URL": broker.url}))
-        stack.callback(system.stop)
-        (folder / "tmp").mkdir()
-        system.start(concurrency=2, environ={**HANDLERS, "TMPDIR": str(folder / "tmp")})
-        yield system, folder
-
-
-def _print_storm(found: Storm) -> None:
-    print(f"1,000 cancelled around their end among 1,000 other jobs, in {found.seconds:.0f} s:")
-    print(f"  ended as {dict(found.targets)}, cancel calls returned {dict(found.answers)}")
-    print(f"  other jobs harmed: {len(found.harmed)}; contradictory records: {len(found.contradictions)}")
-    for line in (found.harmed + found.contradictions)[:5]:
-        print(f"    {line}")
-
-
-def _print_latencies(found: list[float], is_cut_off: bool) -> None:
-    way = "by the database alone" if is_cut_off else "by the message"
-    p50, p99 = percentile(found, 0.5), percentile(found, 0.99)
-    print(f"cancel call to `finally`, {way}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, most {max(found):.0f} ms")
-
-
-if __name__ == "__main__":
-    main()
+def cancel(run: Run) -> None:
+    """Cancel jobs around their end, measure from the call to the handler's `finally`, and what cancels leave behind."""
+    with running_system(environ=_HANDLERS) as (system, folder):
+        found = storm(system, count=run.count(1000, least=80))
+        wrong = {"others harmed": len(found.harmed), "contradictory records": len(found.contradictions)}
+        run.table.add("1,000 cancels around the end", OURS, {"cancelled": found.targets["cancelled"], **wrong})
+        figures = {}
+        for way, is_cut_off, count in (("message", False, 200), ("database alone", True, 40)):
+            took = latencies(system, count=run.count(count, least=5), folder=folder, is_cut_off=is_cut_off)
+            figures |= {f"by the {way}, p{percent} ms": percentile(took, percent) for percent in (50, 99)}
+        run.table.add("cancel latency", OURS, figures)
+        kinds = leaks(system, count=run.count(500, least=20), killed=run.count(20), folder=folder)
+        for name, held in zip((BASELINE, OURS), kinds, strict=True):
+            run.table.add("held by a node before and after 500 cancels", name, dict(held))

@@ -6,7 +6,7 @@ from bench import measures
 from bench.peers.drains import PEERS, Drain
 from bench.peers.environment import PeerMissing
 from bench.run import Run, warm
-from bench.systems import LimitedOurs, System
+from bench.systems import System
 from bench.table import BASELINE, OURS
 
 #: The baseline with gunicorn's threads, and with its sync workers.
@@ -48,7 +48,7 @@ def accept_draining(run: Run) -> None:
 
 
 def drain_peers(run: Run) -> None:
-    """Drain no-op jobs on both brokers; compare with plain Celery, Oban for Python and PgQueuer."""
+    """Drain no-op jobs on both brokers; compare with plain Celery and Oban for Python."""
     # Compare each with the first peer on RabbitMQ too: it is the yardstick, with the faster broker.
     yardstick = next(iter(PEERS))
     jobs = run.count(5000, least=1500)
@@ -59,12 +59,12 @@ def drain_peers(run: Run) -> None:
         except PeerMissing as why:
             run.table.note(f"drain, Redis, beside {name}", f"{name} is not measured: {why}")
     for _ in range(run.rounds):
-        rates = {name: drain(jobs) for name, drain in drains.items()}
+        found = {name: drain(jobs) for name, drain in drains.items()}
         redis, rabbitmq = (measures.drain(run.full(broker), jobs=jobs) for broker in ("redis", "rabbitmq"))
-        for name, rate in rates.items():
-            run.table.add(f"drain, Redis, beside {name}", BASELINE, {"jobs/s": rate})
+        for name, figures in found.items():
+            run.table.add(f"drain, Redis, beside {name}", BASELINE, figures)
             run.table.add(f"drain, Redis, beside {name}", OURS, redis)
-        run.table.add(f"drain, RabbitMQ, beside {yardstick}", BASELINE, {"jobs/s": rates[yardstick]})
+        run.table.add(f"drain, RabbitMQ, beside {yardstick}", BASELINE, found[yardstick])
         run.table.add(f"drain, RabbitMQ, beside {yardstick}", OURS, rabbitmq)
 
 
@@ -83,19 +83,3 @@ def latency(run: Run) -> None:
     for _ in range(run.rounds):
         found = warm(systems[1], lambda p: measures.loaded_latency(systems[1], p, jobs=jobs, per_second=own))
         run.table.add("start latency, half of its own drain rate", OURS, {"triggered jobs/s": own, **found})
-
-
-def limited(run: Run) -> None:
-    """Accept and drain jobs of a worker with a limit that is never reached; the baseline is AVA Jobs without one."""
-    without, ours = run.both()[1], LimitedOurs(run.servers, "redis")
-    requests, jobs = run.count(2000, least=300), run.count(5000, least=1500)
-    with without.api() as one, ours.api() as other:
-        for system, port in ((without, one), (ours, other)):
-            measures.accept(system, port, requests=300)
-        for _ in range(run.rounds):
-            for name, system, port in ((BASELINE, without, one), (OURS, ours, other)):
-                found = measures.accept(system, port, requests=requests)
-                run.table.add("accept, jobs with a limit", name, found)
-    for _ in range(run.rounds):
-        for name, system in ((BASELINE, without), (OURS, ours)):
-            run.table.add("drain, jobs with a limit", name, measures.drain(system, jobs=jobs))

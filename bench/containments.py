@@ -1,4 +1,4 @@
-"""`python -m bench.containments`: hold 100,000 queued jobs of a tenant, and start another tenant's jobs meanwhile.
+"""Hold 100,000 queued jobs of a tenant, and start another tenant's jobs before (the *baseline*) and meanwhile.
 
 One job of the contained tenant runs at a time, so that the other process is free for the other tenant before and
 during the containment.
@@ -6,20 +6,16 @@ during the containment.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from bench.load import percentile
-from harness.servers.postgres import running_postgres
-from harness.servers.redis import fresh_redis_url, running_redis
+from bench.run import Run
+from bench.servers import running_system
+from bench.table import BASELINE, OURS
 from harness.system import System
 
-#: The promised seconds until all jobs are held, and the promised ratio of start latencies.
-_MAX_SECONDS, _MAX_RATIO = 10, 1.5
 _BULK = 1000
 #: Jobs of the other tenant before the containment, and seconds between them.
 _BEFORE, _PAUSE_SECONDS = 200, 0.03
@@ -51,49 +47,27 @@ def _trigger_until(system: System, is_over: Any) -> None:
         time.sleep(_PAUSE_SECONDS)
 
 
-def measure(system: System, jobs: int) -> tuple[float, list[float], list[float]]:
-    """Return the seconds until all jobs were held, and the other tenant's latencies in ms before and during that."""
-    _fill(system, jobs)
-    system.query("VACUUM ANALYZE jobs")
-    numbers = itertools.count()
-    _trigger_until(system, lambda: next(numbers) >= 20)
-    numbers, began = itertools.count(), time.time()
-    _trigger_until(system, lambda: next(numbers) >= _BEFORE)
-    contained = time.time()
-    body = {"scope": {"tenant": True}, "reason": "a measure", "running": "let_end"}
-    assert system.post("/v1/ava/containments", json=body, headers=_CONTAINED).status_code == 201
-    _trigger_until(system, lambda: system.query(_SWEPT)[0][0] is not None)
-    ((swept_at, seconds),) = system.query(_SWEPT)
-    ((held,),) = system.query(_HELD)
-    assert held > 0.99 * jobs, held
-    time.sleep(1)
-    before, during = (
-        [ms for (ms,) in system.query(_STARTED, *times)] for times in ((began, contained), (contained, swept_at))
-    )
-    return seconds, before, during
-
-
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=100_000, help="queued jobs of the scope (%(default)s)")
-    jobs = parser.parse_args().jobs
+def containments(run: Run) -> None:
+    """Measure the seconds until all jobs are held, and the other tenant's start latencies."""
+    jobs = run.count(100_000)
     environ = {"AVA_HANDLERS": "bench.handlers", "AVA_TENANT_MAX_QUEUED": str(2 * jobs)}
-    with tempfile.TemporaryDirectory() as folder, running_postgres() as postgres, running_redis() as redis:
-        system = System(Path(folder), database_url=postgres.url, broker_url=fresh_redis_url(redis))
-        system.run("db", "upgrade")
-        system.start(environ=environ)
-        try:
-            seconds, before, during = measure(system, jobs)
-        finally:
-            system.stop()
-    print(f"{jobs:,} jobs held after {seconds:.1f} s (promised: {_MAX_SECONDS})")
-    for name, found in (("before", before), ("meanwhile", during)):
-        p50, p95 = percentile(found, 50), percentile(found, 95)
-        print(f"start latency of another tenant {name}: p50 {p50:.1f} ms, p95 {p95:.1f} ms, {len(found)} jobs")
-    ratios = [percentile(during, share) / percentile(before, share) for share in (50, 95)]
-    print(f"ratios: p50 {ratios[0]:.2f}, p95 {ratios[1]:.2f} (promised: {_MAX_RATIO})")
-
-
-if __name__ == "__main__":
-    main()
+    with running_system(environ=environ) as (system, _):
+        _fill(system, jobs)
+        system.query("VACUUM ANALYZE jobs")
+        numbers = itertools.count()
+        _trigger_until(system, lambda: next(numbers) >= 20)
+        numbers, began = itertools.count(), time.time()
+        _trigger_until(system, lambda: next(numbers) >= _BEFORE)
+        contained = time.time()
+        body = {"scope": {"tenant": True}, "reason": "a measure", "running": "let_end"}
+        assert system.post("/v1/ava/containments", json=body, headers=_CONTAINED).status_code == 201
+        _trigger_until(system, lambda: system.query(_SWEPT)[0][0] is not None)
+        ((swept_at, seconds),) = system.query(_SWEPT)
+        ((held,),) = system.query(_HELD)
+        assert held > 0.99 * jobs, held
+        time.sleep(1)
+        for name, times in ((BASELINE, (began, contained)), (OURS, (contained, swept_at))):
+            took = [ms for (ms,) in system.query(_STARTED, *times)]
+            figures = {f"p{percent} ms": percentile(took, percent) for percent in (50, 95)}
+            run.table.add("start latency beside 100,000 contained jobs", name, figures)
+        run.table.add("100,000 jobs contained", OURS, {"all held after s": seconds})

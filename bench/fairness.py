@@ -1,4 +1,4 @@
-"""Measure fair queueing: the wait of one job behind another tenant's backlog, the shares, and the cost of a recall."""
+"""Measure fair queueing: the wait of one job behind another tenant's backlog, the shares, and the cost of a poll."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ava.broker.celery_app import make_app
+from ava.broker.publisher import Publisher
+from ava.dispatcher.feed.window import WindowFeed
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import JobSpec
+from ava.settings import load
 from ava.store.engine.database import Database as StoreDatabase
-from ava.store.jobs.transitions.recall import recall_window
 from bench.load import percentile
 from bench.servers import processes, until
 from bench.systems import Ours
 from bench.table import Figures
-from harness.new_jobs import make_jobs
 
 _NAP_SECONDS = 0.05
 _NAP = f'{{"seconds":{_NAP_SECONDS}}}'
@@ -23,25 +25,13 @@ INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, trigger
 SELECT %s || CASE WHEN %s > 1 THEN (n %% %s)::text ELSE '' END, 'wkr_nap', 'manual', 5, 'default', %s, 'usr_bench', 1
 FROM generate_series(1, %s) AS n
 """
-_WAIT_OF_WORKERS = """
-INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)
-SELECT %s, 'wkr_nap_' || n %% 20, 'manual', 5, 'default', %s, 'usr_bench', 1 FROM generate_series(1, %s) AS n
-"""
-_WAIT_OF_KEYS = """
-INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts, waits_for,
-                  limit_key)
-SELECT t.id, 'wkr_keyed', 'manual', 5, 'default', i.input, 'usr_bench', 1, 'permit',
-       ava_limit_key('wkr_keyed', 'input.key', t.id, i.input)
-FROM (SELECT %s AS id, %s AS seconds) AS t CROSS JOIN generate_series(1, %s) AS n
-CROSS JOIN LATERAL (SELECT json_build_object('seconds', t.seconds, 'key', n %% 1000) AS input) AS i
-"""
-#: How the other tenant's jobs are spread.
-SPREADS = ("one worker", "20 workers", "1,000 keys")
 
 
-def single_job(system: Ours, *, waiting: int, tries: int, children: int, spread: str = SPREADS[0]) -> Figures:
+def single_job(system: Ours, *, waiting: int, tries: int, children: int) -> Figures:
     """Measure the wait of a tenant's only job while another tenant has `waiting` jobs of 50 ms."""
-    _wait(system, "ten_a", waiting, spread)
+    system.clear()
+    _add(system, "ten_a", waiting)
+    system.database.value("VACUUM (ANALYZE) jobs")
     started: list[str] = []
     with running(system, children):
         until(lambda: system.finished_of("ten_a") > 4 * children)
@@ -88,39 +78,8 @@ def shares(system: Ours, *, seconds: float) -> Figures:
     return found | {"Jain's index of 50 tenants": sum(values) ** 2 / (50 * sum(value**2 for value in values))}
 
 
-def recall(system: Ours, *, messages: int) -> Figures:
-    """Measure the cost of recalled messages: the time between the starts of the jobs before and after them."""
-    system.clear()
-    database = StoreDatabase(system.environ["DATABASE_URL"], name="bench")
-    spec = JobSpec(worker_id="wkr_nap", input_json='{"seconds":0}')
-    with database.connect() as connection:
-        jobs = make_jobs(connection, [spec] * (messages + 1), tenant_id="ten_a", max_published=messages + 1)
-        system.publisher.publish(jobs)
-        # All except the first, which is published before them.
-        recalled = recall_window(connection, queue="default", priority=5, limit=messages)
-        assert len(recalled) == messages
-        connection.exec_driver_sql("UPDATE jobs SET waits_for = 'node' WHERE published_at IS NULL")
-    with database.connect() as connection:
-        last = make_jobs(connection, [spec], tenant_id="ten_b")
-    system.publisher.publish(last)
-    with running(system, 2):
-        until(lambda: system.finished_of("ten_b") == 1)
-    database.close()
-    (took,) = system.database.rows(
-        "SELECT extract(epoch FROM max(started_at) - min(started_at))::float8 * 1000 FROM jobs WHERE status='completed'"
-    )[0]
-    return {"stale messages": messages, "ms of two processes": took, "ms each": took / messages}
-
-
 def polls(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figures:
     """Measure the feed while a million jobs of 10,000 tenants wait: its polls, and its share of a core."""
-    from statistics import quantiles
-
-    from ava.broker.celery_app import make_app
-    from ava.broker.publisher import Publisher
-    from ava.dispatcher.feed.window import WindowFeed
-    from ava.settings import load
-
     system.clear()
     _add(system, "ten_", waiting, tenants)
     system.database.value("VACUUM (ANALYZE) jobs")
@@ -148,22 +107,11 @@ def polls(system: Ours, *, waiting: int, tenants: int, seconds: float) -> Figure
     share = cpu / (time.monotonic() - began)
     publisher.close()
     database.close()
-    return {"poll p50 ms": percentile(took, 50), "poll p99 ms": quantiles(took, n=100)[98], "% of a core": share * 100}
+    return {"poll p50 ms": percentile(took, 50), "poll p99 ms": percentile(took, 99), "% of a core": share * 100}
 
 
 def _await_finished(system: Ours, tenant: str, jobs: int) -> None:
     until(lambda: system.finished_of(tenant) == jobs, every=0.01)
-
-
-def _wait(system: Ours, tenant: str, jobs: int, spread: str) -> None:
-    system.clear()
-    if spread == "20 workers":
-        system.database.value(_WAIT_OF_WORKERS, tenant, _NAP, jobs)
-    elif spread == "1,000 keys":
-        system.database.value(_WAIT_OF_KEYS, tenant, _NAP_SECONDS, jobs)
-    else:
-        _add(system, tenant, jobs)
-    system.database.value("VACUUM (ANALYZE) jobs")
 
 
 def _add(system: Ours, tenant: str, jobs: int, tenants: int = 1) -> None:

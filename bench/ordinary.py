@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import psutil
 from psycopg2.extras import execute_values
 
-from bench.nodes import postgres_processes, seconds_of
+from bench.cost import postgres_processes, seconds_of
 from bench.run import Run
 from bench.servers import Database, Servers, processes, until
 from bench.systems import FullOurs

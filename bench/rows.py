@@ -67,42 +67,6 @@ SELECT tenant_id, id, 4294967296 + 4 + l, ARRAY[created_at], CASE WHEN l %% 2000
 FROM (SELECT tenant_id, id, created_at FROM jobs WHERE status = 'completed' ORDER BY id DESC LIMIT 1) AS j
 CROSS JOIN generate_series(1, 200000) AS l
 """
-# Lines of each ended job, like those of a handler that logs little.
-_LINES_OF_ALL = """
-INSERT INTO job_logs (tenant_id, job_id, seq, times, levels, msgs)
-SELECT j.tenant_id, j.id, 4294967296 + l, ARRAY[j.started_at + l * interval '10 milliseconds'],
-       CASE WHEN l = 2 AND j.status = 'failed' THEN 'e' ELSE 'i' END, ARRAY['Fetched page ' || l || ' of the incident']
-FROM (SELECT tenant_id, id, started_at, status FROM jobs WHERE completed_at IS NOT NULL ORDER BY id) AS j
-CROSS JOIN generate_series(0, %(each)s - 1) AS l
-LIMIT %(lines)s
-"""
-# An endpoint of the tenant, and an event with its delivery for each number, one every second up to now.
-_ENDPOINT = "00000000-0000-7000-8000-00000000000e"
-_ENDPOINTS = f"""
-INSERT INTO webhook_endpoints (id, tenant_id, url, events, secret)
-VALUES ('{_ENDPOINT}', 'ten_bench', 'https://example.com/', '{{ava.job.completed}}', 'none');
-INSERT INTO webhook_lanes (tenant_id, endpoint_id) VALUES ('ten_bench', '{_ENDPOINT}')
-"""
-_ID = """overlay(lpad(to_hex((extract(epoch FROM now() - n * interval '1 second') * 1000)::bigint), 12, '0')
-               || replace(gen_random_uuid()::text, '-', '') PLACING '' FROM 13 FOR 12)::uuid"""
-_EVENTS = f"""
-INSERT INTO webhook_events (id, tenant_id, type, sequence, created_at, status, body, fanned_out_at)
-SELECT {_ID}, 'ten_bench', 'ava.job.completed', 5, now() - n * interval '1 second', 'completed', repeat('x', 400), now()
-FROM generate_series(%(rows)s, 1, -1) AS n
-"""
-_DELIVERIES = f"""
-INSERT INTO webhook_deliveries (tenant_id, endpoint_id, event_id, event_type, n, status, due_at, history, created_at,
-                                completed_at, id)
-SELECT tenant_id, '{_ENDPOINT}', id, type, n, 'delivered', NULL, '[{{"number": 1, "status": 200}}]', created_at,
-       created_at, id
-FROM webhook_events ORDER BY id
-"""
-_AUDIT = f"""
-INSERT INTO audit (id, tenant_id, actor_id, role, action, target, status, address, request_id, at)
-SELECT {_ID}, 'ten_bench', 'usr_' || n %% 50, 'tenant-admin', 'jobs.cancel', 'job_' || n, 200, '127.0.0.1', 'req_' || n,
-       now() - n * interval '1 second'
-FROM generate_series(%(rows)s, 1, -1) AS n
-"""
 _WAITING = """
 INSERT INTO jobs (tenant_id, worker_id, trigger, priority, queue, input, triggered_by, max_attempts)
 SELECT 'ten_bench', 'wkr_noop', 'manual', 5, 'default', '{"a":1}', 'usr_bench', 1 FROM generate_series(1, %s)
@@ -113,15 +77,6 @@ _BATCH = 250_000
 def fill(database: Database, jobs: int) -> None:
     """Write jobs in every status, and log lines of the youngest."""
     began = time.monotonic()
-    fill_jobs(database, jobs)
-    for statement in (_LINES, _LONG_LOG, "VACUUM (ANALYZE) jobs", "VACUUM (ANALYZE) job_logs"):
-        database.run(statement, {})
-    print(f"  filled after {time.monotonic() - began:.0f} s", flush=True)
-
-
-def fill_jobs(database: Database, jobs: int) -> None:
-    """Write jobs in every status."""
-    began = time.monotonic()
     without_events(database, True)
     with indexed_afterwards(database):
         for first in range(1, jobs + 1, _BATCH):
@@ -130,28 +85,9 @@ def fill_jobs(database: Database, jobs: int) -> None:
             print(f"  {last:,} jobs written after {time.monotonic() - began:.0f} s", flush=True)
     without_events(database, False)
     number_ends(database, jobs)
-
-
-def fill_lines(database: Database, lines: int) -> None:
-    """Write this many log lines, the same number for each job that has ended."""
-    began = time.monotonic()
-    ended = database.value("SELECT count(*) FROM jobs WHERE completed_at IS NOT NULL")
-    database.run(_LINES_OF_ALL, {"lines": lines, "each": -(-lines // ended)})
-    print(f"  {lines:,} lines written after {time.monotonic() - began:.0f} s", flush=True)
-
-
-def fill_webhooks(database: Database, events: int) -> str:
-    """Write an endpoint with this many events and their deliveries. Returns its UUID."""
-    database.run(_ENDPOINTS, {})
-    database.run(_EVENTS, {"rows": events})
-    database.run(_DELIVERIES, {})
-    print(f"  {events:,} events and as many deliveries written", flush=True)
-    return _ENDPOINT
-
-
-def fill_audit(database: Database, entries: int) -> None:
-    """Write this many entries of the audit trail."""
-    database.run(_AUDIT, {"rows": entries})
+    for statement in (_LINES, _LONG_LOG, "VACUUM (ANALYZE) jobs", "VACUUM (ANALYZE) job_logs"):
+        database.run(statement, {})
+    print(f"  filled after {time.monotonic() - began:.0f} s", flush=True)
 
 
 @contextmanager

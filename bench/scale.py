@@ -1,16 +1,12 @@
-"""`python -m bench.scale [--jobs 5000000]`: the cost of millions of rows of one tenant: reads, drains, urgent starts.
+"""Measure the cost of millions of rows of one tenant; the *baseline* is AVA Jobs with 10,000 jobs.
 
-Fills one system with 10,000 jobs and one with many, and sends every read that clients may send: prints p99 over HTTP
-for both, and their ratio. Checks the plan of every combination of filters and of every other read: a plan that scans a
-whole table, or discards thousands of rows, is a fault. Then it drains with millions of finished jobs, and with a
-million waiting. Exits with 1 if there was a fault.
+Sends every read that clients may send to both. Then it drains with millions of finished jobs, and with a million
+waiting.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -22,14 +18,15 @@ from urllib.parse import quote
 import requests
 
 from ava.domain import ids
-from ava.domain.jobs.job import JobSpec, Status
+from ava.domain.jobs.job import Job, Status
 from ava.domain.jobs.job_filter import JobFilter
-from ava.store.engine.database import Database as StoreDatabase
 from ava.store.jobs.reads.lists import Payloads
-from bench import plans, rows
+from bench import rows
 from bench.load import percentile
-from bench.servers import Servers, until
+from bench.run import Run
+from bench.servers import until
 from bench.systems import HEADERS, Ours
+from bench.table import BASELINE, OURS
 
 FEW = 10_000
 #: Timed rounds of each read, max seconds of a round, and its first requests, which do not count.
@@ -38,25 +35,68 @@ _ROUND_SECONDS = 4.0
 _WARM_UP = 20
 _URL = "/v1/ava/jobs?per_page=20"
 #: Prefixes of the reads whose cost must not grow with the table.
-PROMISED = ("list", "show", "logs")
-#: p50 and p99 in milliseconds of each read.
-Figures = dict[str, tuple[float, float]]
+_PROMISED = ("list", "show", "logs")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """The result."""
+def scale(run: Run) -> None:
+    """Measure a small system and a large one."""
+    jobs, drained = run.count(5_000_000), run.count(10_000)
+    systems = {name: Ours(run.servers, "redis", f"jobs_{name[:3]}".lower()) for name in (BASELINE, OURS)}
+    sizes = {BASELINE: FEW, OURS: jobs}
+    for name, system in systems.items():
+        rows.fill(system.database, sizes[name])
+    many = systems[OURS]
+    _read(run, systems, sizes)
+    for name, system in systems.items():
+        rows.forget_open(system.database)
+        system.fill(drained)
+        run.table.add("drain, 5 million finished", name, {"jobs/s": _drained(system, drained)})
+    many.clear()
+    rows.wait_in_database(many.database, run.count(1_000_000))
+    run.table.add("drain, 1 million waiting", OURS, {"jobs/s": _drained(many, drained)})
 
-    few: Figures
-    many: Figures
-    faults: list[str]
-    #: Jobs per second with few finished jobs, with many, and with a backlog; empty without drains.
-    drains: tuple[float, ...]
-    #: Milliseconds from the triggers of urgent jobs to their starts, with the backlog.
-    urgent: list[float]
+
+def _read(run: Run, systems: dict[str, Ours], sizes: dict[str, int]) -> None:
+    """Time every read of both systems, alternating."""
+    with ExitStack() as stack:
+        readers = {}
+        for system, ours in systems.items():
+            session = stack.enter_context(requests.Session())
+            session.headers.update(HEADERS)
+            address = f"http://127.0.0.1:{stack.enter_context(ours.api())}"
+            readers[system] = _Reader(session, address, _reads(ours, _some(ours), sizes[system]))
+        for _ in range(_ROUNDS):
+            for name in readers[OURS].paths:
+                for reader in readers.values():
+                    reader.time(name, run.count(200, least=40))
+    for system, reader in readers.items():
+        for measure, is_promised in (("p99 at 5 million jobs", True), ("other reads at 5 million jobs, p99", False)):
+            # Medians over the rounds, because a hiccup affects only one of them.
+            figures = {
+                f"{name}, ms": median(rounds)
+                for name, rounds in reader.rounds.items()
+                if name.startswith(_PROMISED) == is_promised
+            }
+            run.table.add(measure, system, figures)
 
 
-# Reading -------------------------------------------------------------------------------------------------------------
+def _drained(system: Ours, jobs: int) -> float:
+    """Return the jobs per second until this many have ended, among rows that remain."""
+    timestamp = system.database.value("SELECT clock_timestamp()")
+
+    def ended() -> int:
+        return int(system.database.value("SELECT count(*) FROM jobs WHERE completed_at > %s", timestamp))
+
+    with system.workers():
+        until(lambda: ended() > 0)
+        began, first = time.monotonic(), ended()
+        until(lambda: ended() >= jobs, seconds=300, every=0.2)
+        return (ended() - first) / (time.monotonic() - began)
+
+
+def _newest(system: Ours) -> Job:
+    """Return the newest completed job."""
+    return system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1, payloads=Payloads())[0].jobs[0]
 
 
 def _some(system: Ours) -> list[str]:
@@ -67,18 +107,9 @@ def _some(system: Ours) -> list[str]:
     return [ids.encode("job", id_) for (id_,) in random.sample(found, min(len(found), 500))]
 
 
-def _ids(system: Ours, status: Status) -> list[str]:
-    return [
-        job.id
-        for job in system.jobs.page(system.caller, JobFilter(status=status), limit=20, payloads=Payloads())[0].jobs
-    ]
-
-
 def _reads(system: Ours, some: list[str], jobs: int) -> dict[str, Callable[[int], str]]:
     """Return the timed requests, each as a function from a number to a path. All lists except the last fill a page."""
-    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1, payloads=Payloads())[0].jobs[
-        0
-    ]
+    newest = _newest(system)
     lately = quote((newest.created_at - timedelta(seconds=30)).isoformat())
     long_ago = quote((newest.created_at - rows.APART * jobs / 2).isoformat())
     filters = {
@@ -99,7 +130,8 @@ def _reads(system: Ours, some: list[str], jobs: int) -> dict[str, Callable[[int]
         f"&filter[created_after]={long_ago}&filter[created_before]={lately}",
         "list, nothing found": "&filter[status]=running&filter[worker_id]=wkr_none",
     }
-    queued = _ids(system, Status.QUEUED)
+    page = system.jobs.page(system.caller, JobFilter(status=Status.QUEUED), limit=20, payloads=Payloads())[0]
+    queued = [job.id for job in page.jobs]
     paths: dict[str, Callable[[int], str]] = {
         name: lambda _, path=f"{_URL}{query}": path for name, query in filters.items()
     }
@@ -123,8 +155,8 @@ class _Reader:
     session: requests.Session
     address: str
     paths: dict[str, Callable[[int], str]]
-    #: p50 and p99 in milliseconds of each round, by read.
-    rounds: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    #: The p99 in milliseconds of each round, by read.
+    rounds: dict[str, list[float]] = field(default_factory=dict)
 
     def time(self, name: str, most: int) -> None:
         """Time one round of one read."""
@@ -137,161 +169,4 @@ class _Reader:
             assert response.ok, response.text
             if time.monotonic() > until_at:
                 break
-        took = took[_WARM_UP:]
-        self.rounds.setdefault(name, []).append((percentile(took, 50), percentile(took, 99)))
-
-    @property
-    def figures(self) -> Figures:
-        """Return p50 and p99 of each read: medians over the rounds, because a hiccup affects only one of them."""
-        return {
-            name: (median(p50 for p50, _ in rounds), median(p99 for _, p99 in rounds))
-            for name, rounds in self.rounds.items()
-        }
-
-
-def read(systems: dict[int, Ours], *, requests_each: int) -> list[Figures]:
-    """Time every read of every system, alternating; `systems` by number of jobs. Returns the figures of each."""
-    with ExitStack() as stack:
-        readers = []
-        for jobs, system in systems.items():
-            session = stack.enter_context(requests.Session())
-            session.headers.update(HEADERS)
-            address = f"http://127.0.0.1:{stack.enter_context(system.api())}"
-            readers.append(_Reader(session, address, _reads(system, _some(system), jobs)))
-        for _ in range(_ROUNDS):
-            for name in readers[0].paths:
-                for reader in readers:
-                    reader.time(name, requests_each)
-    return [reader.figures for reader in readers]
-
-
-def explain(system: Ours) -> list[str]:
-    """Check the plan of every read. Returns the faults."""
-    newest = system.jobs.page(system.caller, JobFilter(status=Status.COMPLETED), limit=1, payloads=Payloads())[0].jobs[
-        0
-    ]
-    database = StoreDatabase(system.database.url, name="bench", statement_seconds=120)
-    findings, count = plans.check(database, newest.created_at, _some(system), newest.id)
-    database.close()
-    print(f"  {len(findings):,} statements of {count:,} reads explained; the slowest:", flush=True)
-    for found in sorted(findings, key=lambda finding: -finding.milliseconds)[:5]:
-        counts = f"{found.removed:,} discarded, {found.sorted_rows:,} sorted"
-        print(f"    {found.milliseconds:.1f} ms, {counts}: {found.name}")
-    return [fault for finding in findings for fault in finding.faults]
-
-
-# Draining ------------------------------------------------------------------------------------------------------------
-
-
-def _finished_since(system: Ours, timestamp: object) -> int:
-    return int(system.database.value("SELECT count(*) FROM jobs WHERE completed_at > %s", timestamp))
-
-
-def drain(system: Ours, *, jobs: int) -> float:
-    """Return the jobs per second of a drain that retains existing rows."""
-    timestamp = system.database.value("SELECT clock_timestamp()")
-    system.fill(jobs)
-    return _drained(system, timestamp, jobs)
-
-
-def _drained(system: Ours, timestamp: object, jobs: int) -> float:
-    with system.workers():
-        until(lambda: _finished_since(system, timestamp) > 0)
-        began, done = time.monotonic(), _finished_since(system, timestamp)
-        until(lambda: _finished_since(system, timestamp) >= jobs, seconds=300, every=0.2)
-        return (_finished_since(system, timestamp) - done) / (time.monotonic() - began)
-
-
-def drain_with_backlog(system: Ours, *, waiting: int, jobs: int) -> tuple[float, list[float]]:
-    """Return the jobs per second while a backlog waits in the database, and milliseconds until urgent jobs started."""
-    rows.wait_in_database(system.database, waiting)
-    timestamp = system.database.value("SELECT clock_timestamp()")
-    with system.workers():
-        until(lambda: _finished_since(system, timestamp) > jobs // 10)
-        began, done = time.monotonic(), _finished_since(system, timestamp)
-        until(lambda: _finished_since(system, timestamp) - done >= jobs, seconds=300, every=0.2)
-        rate = (_finished_since(system, timestamp) - done) / (time.monotonic() - began)
-        return rate, _urgent(system)
-
-
-def _urgent(system: Ours) -> list[float]:
-    took: list[float] = []
-    for _ in range(100):
-        spec = JobSpec(worker_id="wkr_mark", input_json="{}", priority=1)
-        ((job,), _) = system.jobs.trigger(system.caller, [spec])
-        until(lambda job=job: system.jobs.show(system.caller, job.id).is_final, every=0.01)
-        final = system.jobs.show(system.caller, job.id)
-        assert final.started_at is not None
-        took.append((final.started_at - final.created_at).total_seconds() * 1000)
-    return took
-
-
-# All of it -----------------------------------------------------------------------------------------------------------
-
-
-def measure(servers: Servers, *, jobs: int, waiting: int, drained: int, requests_each: int) -> Scale:
-    """Measure a small system and a large one."""
-    systems = {size: Ours(servers, "redis", f"jobs_{size}") for size in (FEW, jobs)}
-    for size, system in systems.items():
-        rows.fill(system.database, size)
-    # Only for the large one: for a small table a full scan may be the best plan.
-    faults = explain(systems[jobs])
-    few, many = read(systems, requests_each=requests_each)
-    drains: list[float] = []
-    urgent: list[float] = []
-    if drained:
-        for system in systems.values():
-            rows.forget_open(system.database)
-            drains.append(drain(system, jobs=drained))
-        systems[jobs].clear()
-        rate, urgent = drain_with_backlog(systems[jobs], waiting=waiting, jobs=drained)
-        drains.append(rate)
-    return Scale(few=few, many=many, faults=faults, drains=tuple(drains), urgent=urgent)
-
-
-def _table(few: Figures, many: Figures, jobs: int) -> list[str]:
-    lines = [
-        f"| read | {FEW:,}: p50 ms | p99 ms | {jobs:,}: p50 ms | p99 ms | ratio of p99 |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, (p50, p99) in many.items():
-        before = few[name]
-        lines.append(f"| {name} | {before[0]:.1f} | {before[1]:.1f} | {p50:.1f} | {p99:.1f} | {p99 / before[1]:.2f} |")
-    return lines
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.scale", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=5_000_000)
-    parser.add_argument("--waiting", type=int, default=1_000_000)
-    parser.add_argument("--drain", type=int, default=10_000, help="jobs of each drain; 0 for none")
-    parser.add_argument("--requests", type=int, default=200, help="timed requests of each read in a round")
-    return parser.parse_args()
-
-
-def main() -> int:
-    """Measure, and print the result."""
-    given, began = _options(), time.monotonic()
-    with ExitStack() as stack:
-        found = measure(
-            Servers(stack),
-            jobs=given.jobs,
-            waiting=given.waiting,
-            drained=given.drain,
-            requests_each=given.requests,
-        )
-    print("\n" + "\n".join(_table(found.few, found.many, given.jobs)) + "\n")
-    if found.drains:
-        beside = (f"beside {FEW:,} jobs", f"beside {given.jobs:,} jobs", f"with {given.waiting:,} waiting")
-        for what, rate in zip(beside, found.drains, strict=True):
-            print(f"drain {what}: {rate:,.0f} jobs/s")
-        p50, p99 = percentile(found.urgent, 50), percentile(found.urgent, 99)
-        print(f"an urgent job then starts after {p50:.1f} ms (p50), {p99:.1f} ms (p99)")
-    for fault in found.faults:
-        print(f"FAULT: {fault}")
-    print(f"{len(found.faults)} faults; took {time.monotonic() - began:.0f} s")
-    return int(bool(found.faults))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        self.rounds.setdefault(name, []).append(percentile(took[_WARM_UP:], 99))

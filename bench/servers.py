@@ -20,11 +20,11 @@ from ava.local import account, programs
 from ava.local.program import ChildProcess, Program
 from ava.local.servers import Postgres
 from ava.local.start import free_port
+from harness.servers.postgres import running_postgres
 from harness.servers.rabbitmq import running_rabbitmq
 from harness.servers.redis import running_redis
 from harness.servers.server import Server, account_folder, private_folder
-
-ROOT = Path(__file__).parent.parent
+from harness.system import ROOT, System
 
 
 class Database:
@@ -133,6 +133,23 @@ def processes(
             child.stop()
 
 
+@contextmanager
+def running_system(
+    broker: str = "redis", *, environ: Mapping[str, str], api_processes: int = 2, workers: int = 1
+) -> Iterator[tuple[System, Path]]:
+    """Run AVA Jobs, with nodes of two processes, on servers of its own; yields it and its folder."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ava-bench-")))
+        server = stack.enter_context(running_redis() if broker == "redis" else running_rabbitmq())
+        postgres = stack.enter_context(running_postgres())
+        system = System(folder, database_url=postgres.url, broker_url=server.url, api_processes=api_processes)
+        system.run("db", "upgrade")
+        stack.callback(system.stop)
+        (folder / "tmp").mkdir()
+        system.start(workers=workers, environ={**environ, "TMPDIR": str(folder / "tmp")})
+        yield system, folder
+
+
 def until(condition: Callable[[], object], *, seconds: float = 120, every: float = 0.02) -> None:
     """Wait for a condition. Raises `TimeoutError`."""
     deadline = time.monotonic() + seconds
@@ -140,11 +157,6 @@ def until(condition: Callable[[], object], *, seconds: float = 120, every: float
         if time.monotonic() > deadline:
             raise TimeoutError(f"not within {seconds:g} s: {condition}")
         time.sleep(every)
-
-
-def open_port() -> int:
-    """Return a free port."""
-    return free_port()
 
 
 def git_revision() -> str:

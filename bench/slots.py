@@ -1,82 +1,96 @@
-"""`python -m bench.slots [wait] [peers] [groups]`: measure slots.
-
-`wait`: 2,000 waiting jobs in one process. `peers`: no-op jobs in slots, plain Celery and Oban. `groups`: short jobs in
-slots and in groups in processes.
-"""
+"""Measure slots: 2,000 waiting jobs in one process, and no-op jobs compared with plain Celery and Oban."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import json
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-
-import psutil
+from contextlib import contextmanager, suppress
 
 from ava.domain import ids
 from ava.domain.jobs.job import JobSpec
 from ava.errors import JobStateConflict
-from bench.servers import Servers, until
-from bench.slot_drains import NodeKind, Slots, beside_groups, beside_peers
+from bench import measures
+from bench.footprint import pss
+from bench.peers.drains import PEERS
+from bench.peers.environment import PeerMissing
+from bench.run import Run
+from bench.servers import Servers, processes, until
+from bench.systems import Ours
+from bench.table import BASELINE, OURS
 
-_PARTS = ("wait", "peers", "groups")
 _MIB = 2**20
+_SECONDS = 10.0
 _CANCELS = 50
 _URGENT = 20
+#: Slots of the measured nodes, each a tuple of their number in each slot process.
+_NODES = ((200,), (200, 200), (10, 10))
 
 
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"default: all of {', '.join(_PARTS)}")
-    parser.add_argument("--jobs", type=int, default=2000, help="jobs that wait at once")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long each waits")
-    parser.add_argument("--broker", default="redis", choices=("redis", "rabbitmq"))
-    parser.add_argument("--brief", type=int, default=10_000, help="brief jobs of each drain")
-    parser.add_argument("--rounds", type=int, default=3, help="drains of each kind")
-    options = parser.parse_args()
-    if unknown := set(options.parts) - set(_PARTS):
-        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
-    parts = options.parts or _PARTS
-    with ExitStack() as stack:
-        servers = Servers(stack)
-        ours = Slots(servers, options.broker)
-        if "wait" in parts:
-            with _http_server() as port:
-                for handler in ("wait", "ask"):
-                    _wait(ours, handler, options.jobs, {"seconds": options.seconds, "port": port})
-        if "peers" in parts:
-            beside_peers(ours, servers, jobs=options.brief, rounds=options.rounds)
-        if "groups" in parts:
-            beside_groups(ours, jobs=options.brief, rounds=options.rounds)
+class Slots(Ours):
+    """AVA Jobs with a node that has slots."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.slots: tuple[int, ...] = _NODES[0]
+        super().__init__(servers, "redis", "slots")
+        self.environ["AVA_HANDLERS"] = "bench.slot_handlers"
+        with self.workers():
+            pass
+
+    @contextmanager
+    def workers(self, *, children: int = 0) -> Iterator[list[int]]:
+        """Run them; yields the process ids of the node and of the dispatcher."""
+        self.database.value("DELETE FROM nodes")
+        count = len(self.slots)
+        command = ["ava.cli.main", "worker", "-c", str(children), "--slots", str(self.slots[0])]
+        command += ["--slot-processes", str(count)]
+        with processes(self.folder, self.environ, command, ["ava.cli.main", "dispatcher"]) as pids:
+            until(lambda: self.database.value("SELECT count(*) FROM nodes WHERE stopped_at IS NULL") >= count)
+            yield pids
 
 
-def _wait(ours: Slots, handler: str, jobs: int, given: dict[str, float]) -> None:
-    ours.node = NodeKind(slots=jobs)
+def slots(run: Run) -> None:
+    """Take both measures."""
+    ours = Slots(run.servers)
+    _wait(run, ours, run.count(2000))
+    _beside_peers(run, ours, run.count(10_000, least=1_500))
+
+
+def _wait(run: Run, ours: Slots, jobs: int) -> None:
+    ours.slots = (jobs,)
     ours.clear()
     with ours.workers() as (node, _):
         idle = _urgent_ms(ours, _URGENT)
         ours.clear()
-        began = time.monotonic()
-        ours.fill(jobs, handler=handler, input_json=json.dumps(given))
+        ours.fill(jobs, handler="wait", input_json=json.dumps({"seconds": _SECONDS}))
         running = "SELECT count(*) FROM jobs WHERE status = 'running'"
         until(lambda: ours.database.value(running) >= 0.9 * jobs or ours.finished() > 0)
-        most = ours.database.value(running)
         beside = _urgent_ms(ours, _URGENT)
-        cancels = _cancel_ms(ours, handler)
-        memory = _memory_mib(node)
+        cancels, memory = _cancel_ms(ours), pss(node) / _MIB
         is_left = "SELECT count(*) FROM jobs WHERE completed_at IS NULL"
         until(lambda: not ours.database.value(is_left), every=0.05)
-        last = ours.database.value("SELECT extract(epoch FROM max(completed_at) - min(created_at))::float8 FROM jobs")
-    took = min(float(last), time.monotonic() - began)
-    print(
-        f"{handler}: {jobs} jobs of {given['seconds']:g} s in {took:.2f} s, {given['seconds'] / took:.2f} of the best; "
-        f"{most} seen running at once; node {memory:.0f} MiB; cancel p99 {cancels:.0f} ms; "
-        f"an urgent job starts after {beside:.1f} ms, {idle:.1f} ms on an idle node"
-    )
+        took = ours.database.value("SELECT extract(epoch FROM max(completed_at) - min(created_at))::float8 FROM jobs")
+    name = "2,000 jobs that wait 10 s in slots"
+    run.table.add(name, BASELINE, {"an urgent job starts after ms": idle})
+    figures = {"share of the best possible": _SECONDS / took, "node MiB": memory, "slowest of 50 cancels, ms": cancels}
+    run.table.add(name, OURS, {**figures, "an urgent job starts after ms": beside})
+
+
+def _beside_peers(run: Run, ours: Slots, jobs: int) -> None:
+    """Compare no-op jobs in slots with the peers on the same servers, alternating."""
+    drains = {}
+    for peer, make in PEERS.items():
+        try:
+            drains[peer] = make(run.servers)
+        except PeerMissing as missing:
+            run.table.note(f"slots, beside {peer}", f"{peer} is not measured: {missing}")
+    for _ in range(run.rounds):
+        found = {peer: drain(jobs) for peer, drain in drains.items()}
+        for ours.slots in _NODES:
+            own = measures.drain(ours, jobs=jobs)
+            for peer, figures in found.items():
+                measure = f"no-ops in {' + '.join(map(str, ours.slots))} slots, beside {peer}"
+                run.table.add(measure, BASELINE, figures)
+                run.table.add(measure, OURS, own)
 
 
 def _urgent_ms(ours: Slots, count: int) -> float:
@@ -94,52 +108,13 @@ def _urgent_ms(ours: Slots, count: int) -> float:
     )
 
 
-def _cancel_ms(ours: Slots, handler: str) -> float:
-    rows = ours.database.rows(
-        "SELECT id::text FROM jobs WHERE status = 'running' AND worker_id = %s ORDER BY started_at DESC LIMIT %s",
-        f"wkr_{handler}",
-        _CANCELS,
-    )
-    times = []
-    for (uuid,) in rows:
+def _cancel_ms(ours: Slots) -> float:
+    """Return the longest milliseconds of a cancel, sequentially."""
+    newest = "SELECT id::text FROM jobs WHERE status = 'running' ORDER BY started_at DESC LIMIT %s"
+    for (uuid,) in ours.database.rows(newest, _CANCELS):
         with suppress(JobStateConflict):
             ours.jobs.cancel(ours.caller, ids.encode("job", uuid))
-        has_ended = "SELECT count(*) FROM jobs WHERE id = %s::uuid AND completed_at IS NOT NULL"
-        until(lambda uuid=uuid, has_ended=has_ended: ours.database.value(has_ended, uuid), every=0.002)  # type: ignore[misc]
-        times.append(
-            ours.database.value(
-                "SELECT extract(epoch FROM completed_at - cancel_requested_at)::float8 * 1000 FROM jobs"
-                " WHERE id = %s::uuid", uuid,
-            )
-        )  # fmt: skip
-    return max((each for each in times if each is not None), default=0.0)
-
-
-def _memory_mib(node: int) -> float:
-    parent = psutil.Process(node)
-    return float(sum(each.memory_full_info().pss for each in (parent, *parent.children(recursive=True))) / _MIB)
-
-
-@contextmanager
-def _http_server() -> Iterator[int]:
-    """Run a server that answers `GET /<seconds>` after that time. Yields its port."""
-    loop = asyncio.new_event_loop()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await reader.readline()
-        await asyncio.sleep(float(request.split()[1][1:]))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
-        writer.close()
-
-    server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0, backlog=4096))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-
-
-if __name__ == "__main__":
-    main()
+        stopping = "SELECT count(*) FROM jobs WHERE cancel_requested_at IS NOT NULL AND completed_at IS NULL"
+        until(lambda stopping=stopping: not ours.database.value(stopping), every=0.002)  # type: ignore[misc]
+    took = "SELECT extract(epoch FROM max(completed_at - cancel_requested_at))::float8 * 1000 FROM jobs"
+    return float(ours.database.value(took))

@@ -17,12 +17,13 @@ from ava.broker.publisher import Publisher
 from ava.domain.access.caller import Caller, Role
 from ava.domain.jobs.job import JobSpec
 from ava.domain.schedules.schedule import timezone_data_version
+from ava.local.start import free_port
 from ava.services.jobs import Jobs
 from ava.settings import Settings, load
 from ava.store.engine import schema
 from ava.store.engine.database import Database as StoreDatabase
 from bench import load as http
-from bench.servers import Database, Servers, open_port, processes, until
+from bench.servers import Database, Servers, processes, until
 from bench.table import BASELINE, OURS
 
 SECRET = "of-the-benchmark"
@@ -60,11 +61,20 @@ class System(Protocol):
     def finished(self) -> int:
         """Return the number of completed jobs."""
 
-    def finishing_seconds(self) -> float:
-        """Return the seconds from the end of the first job to the end of the last."""
+    def finishing_seconds(self) -> tuple[float, float]:
+        """Return the seconds from the end of the first job, and of half of the jobs, to the end of the last."""
 
     def latencies(self) -> list[float]:
         """Return when each `mark` job's handler began, in Unix seconds, in the order of the jobs."""
+
+
+def drained_seconds(database: Database, table: str, ended_at: str) -> tuple[float, float]:
+    """Return the seconds from the first end in a table, and from the middle one, to the last."""
+    ((first, middle, last),) = database.rows(
+        "SELECT extract(epoch FROM min(at))::float8, percentile_disc(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM at)"
+        f"::float8), extract(epoch FROM max(at))::float8 FROM (SELECT {ended_at} AS at FROM {table}) AS ends"
+    )
+    return last - first, last - middle
 
 
 def port_answers(port: int) -> bool:
@@ -103,7 +113,7 @@ class Baseline:
     @contextmanager
     def api(self, *, is_sync: bool = False) -> Iterator[int]:
         """`is_sync`: use gunicorn's sync workers, which close each connection, instead of gthread's."""
-        port = open_port()
+        port = free_port()
         kind = ["-k", "sync"] if is_sync else ["-k", "gthread", "--threads", "4", "--keep-alive", "30"]
         command = ["gunicorn", "-b", f"127.0.0.1:{port}", "-w", "2", *kind, "--log-level", "warning"]
         command += ["bench.baseline:app"]
@@ -135,10 +145,8 @@ class Baseline:
     def finished(self) -> int:
         return int(self.database.value("SELECT count(*) FROM jobs WHERE status = 'completed'"))
 
-    def finishing_seconds(self) -> float:
-        return float(
-            self.database.value("SELECT extract(epoch FROM max(finished_at) - min(finished_at))::float8 FROM jobs")
-        )
+    def finishing_seconds(self) -> tuple[float, float]:
+        return drained_seconds(self.database, "jobs", "finished_at")
 
     def latencies(self) -> list[float]:
         statement = "SELECT (output->>'began')::float8 FROM jobs WHERE handler = 'mark' ORDER BY created_at"
@@ -181,14 +189,12 @@ class Ours:
 
     def clear(self) -> None:
         self.database.value("TRUNCATE jobs, job_logs, job_tags")
-        with self._app.connection_for_write() as connection:
-            for queue in ("default",):
-                with contextlib.suppress(Exception):
-                    connection.default_channel.queue_purge(queue)
+        with self._app.connection_for_write() as connection, contextlib.suppress(Exception):
+            connection.default_channel.queue_purge("default")
 
     @contextmanager
     def api(self) -> Iterator[int]:
-        port = open_port()
+        port = free_port()
         with processes(self.folder, self.environ, ["ava.cli.main", "api", "--port", str(port)]) as (self.api_pid,):
             until(lambda: port_answers(port))
             yield port
@@ -227,10 +233,8 @@ class Ours:
         statement = "SELECT count(*) FROM jobs WHERE tenant_id = 'ten_bench' AND status = 'completed'"
         return int(self.database.value(statement))
 
-    def finishing_seconds(self) -> float:
-        return float(
-            self.database.value("SELECT extract(epoch FROM max(completed_at) - min(completed_at))::float8 FROM jobs")
-        )
+    def finishing_seconds(self) -> tuple[float, float]:
+        return drained_seconds(self.database, "jobs", "completed_at")
 
     def latencies(self) -> list[float]:
         statement = "SELECT (output->>'began')::float8 FROM jobs WHERE worker_id = %s ORDER BY id"
@@ -259,12 +263,3 @@ class FullOurs(Ours):
             " now(), now() + interval '1 day', %s, 'usr_bench'",
             timezone_data_version(),
         )
-
-
-class LimitedOurs(Ours):
-    """AVA Jobs with a worker limit that is never reached."""
-
-    prefix = "wkr_limited_"
-
-    def __init__(self, servers: Servers, broker: str) -> None:
-        super().__init__(servers, broker, f"limited_{broker}")

@@ -7,17 +7,18 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import redis
 
+from bench.measures import rates
 from bench.peers import environment
-from bench.servers import ROOT, Database, Servers, processes, until
+from bench.servers import ROOT, Servers, processes, until
+from bench.systems import drained_seconds
+from bench.table import Figures
 
-#: Drains a number of jobs once and returns the jobs per second.
-Drain = Callable[[int], float]
+#: Drains a number of jobs once and returns the figures of `bench.measures.drain`.
+Drain = Callable[[int], Figures]
 
 #: Max concurrent jobs of one Oban process, as in its documentation.
 _OBAN_SLOTS = 10
@@ -35,7 +36,7 @@ def bare_celery(servers: Servers) -> Drain:
     client = redis.Redis.from_url(url)
     worker = ["celery", "-A", "bench.peers.bare_celery:queue", "worker", "-c", "2", "-l", "WARNING"]
 
-    def drain(jobs: int) -> float:
+    def drain(jobs: int) -> Figures:
         client.flushdb()
         for _ in range(jobs):
             module.noop.delay({"a": 1})
@@ -45,10 +46,12 @@ def bare_celery(servers: Servers) -> Drain:
             return jobs - int(client.llen(module.QUEUE)) - int(client.hlen("unacked"))
 
         with processes(servers.folder, environ, [*worker, "--without-gossip", "--without-mingle"]):
-            until(lambda: finished() > jobs / 50, every=0.005)
-            first, began = finished(), time.monotonic()
-            until(lambda: finished() >= jobs)
-            return (jobs - first) / (time.monotonic() - began)
+            marks = []
+            for share in (0.02, 0.5, 1):
+                until(lambda share=share: finished() >= share * jobs, every=0.005)  # type: ignore[misc]
+                marks.append((finished(), time.monotonic()))
+        (first, began), (half, middle), (_, ended) = marks
+        return {"jobs/s": (jobs - first) / (ended - began), "warm, jobs/s": (jobs - half) / (ended - middle)}
 
     return drain
 
@@ -60,58 +63,20 @@ def oban(servers: Servers) -> Drain:
     program = str(Path(python).with_name("oban"))
     subprocess.run([program, "install"], env={**os.environ, **environ}, check=True, capture_output=True)
     start = ["oban", "start", "--cron-modules", "bench.peers.oban_noop", "--log-level", "warning"]
-    ended = "SELECT {} FROM oban_jobs WHERE state = 'completed'"
-    span = "extract(epoch FROM max(completed_at) - min(completed_at))::float8"
-    clear = "TRUNCATE oban_jobs"
     command = [*start, "--queues", f"default:{_OBAN_SLOTS}"]
-    return _postgres_drain(servers, database, python, environ, command, "oban_fill", (clear, ended, span))
+    ended = "SELECT count(*) FROM oban_jobs WHERE state = 'completed'"
 
-
-def pgqueuer(servers: Servers) -> Drain:
-    """PgQueuer on asyncpg, batches of ten. It stores status lines, but no inputs or results."""
-    python, database = environment.python(), servers.database("pgqueuer")
-    install = [python, "-m", "pgqueuer", "--pg-dsn", database.url]
-    for command in (["install", "--durability", "durable"], ["autovac"]):
-        subprocess.run([*install, *command], check=True, capture_output=True)
-    environ = {"BENCH_PGQUEUER": database.url, "PYTHONPATH": str(ROOT)}
-    ended = "SELECT {} FROM pgqueuer_log WHERE status = 'successful'"
-    span = "extract(epoch FROM max(created) - min(created))::float8"
-    clear = "TRUNCATE pgqueuer, pgqueuer_log"
-    command = ["bench.peers.pgqueuer_noop"]
-    return _postgres_drain(servers, database, python, environ, command, "pgqueuer_noop", (clear, ended, span))
-
-
-def _postgres_drain(
-    servers: Servers,
-    database: Database,
-    python: str,
-    environ: dict[str, str],
-    command: list[str],
-    module: str,
-    statements: tuple[str, str, str],
-) -> Drain:
-    """`statements`: delete all jobs; query the ended ones; the SQL of the seconds between the first and last end."""
-    clear, ended, span = statements
-
-    def value(what: str) -> Any:
-        return database.value(ended.format(what))
-
-    def drain(jobs: int) -> float:
-        database.value(clear)
-        fill = [python, "-m", f"bench.peers.{module}", str(jobs)]
+    def drain(jobs: int) -> Figures:
+        database.value("TRUNCATE oban_jobs")
+        fill = [python, "-m", "bench.peers.oban_fill", str(jobs)]
         subprocess.run(fill, env={**os.environ, **environ}, check=True, capture_output=True)
-        with suppress(Exception):
-            database.value("ANALYZE")
+        database.value("ANALYZE")
         with processes(servers.folder, environ, command, command, python=python):
-            until(lambda: value("count(*)") >= jobs, every=0.5)
-            return float((jobs - 1) / value(span))
+            until(lambda: database.value(ended) >= jobs, every=0.5)
+            return rates(jobs, *drained_seconds(database, "oban_jobs", "completed_at"))
 
     return drain
 
 
 #: By the name in the table, in the order of measurement.
-PEERS: dict[str, Callable[[Servers], Drain]] = {
-    "bare Celery on Redis": bare_celery,
-    "Oban, 10 slots": oban,
-    "PgQueuer": pgqueuer,
-}
+PEERS: dict[str, Callable[[Servers], Drain]] = {"bare Celery on Redis": bare_celery, "Oban, 10 slots": oban}

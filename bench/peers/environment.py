@@ -10,7 +10,7 @@ import sys
 from bench.servers import ROOT
 
 _FOLDER = ROOT / ".venv-peers"
-_PACKAGES = ("oban==0.7.0", "pgqueuer[asyncpg]==1.6.0", "psycopg[binary]==3.3.9", "uvloop==0.23.0")
+_PACKAGES = ("oban==0.7.0", "psycopg[binary]==3.3.9")
 #: Oban for Python requires the first of them.
 _PYTHONS = ("python3.12", "python3.13", "python3.14")
 _INSTALL_SECONDS = 300

@@ -1,11 +1,12 @@
-"""The promises of cancelling that are numbers, measured briefly; `python -m bench.cancel` measures them at length."""
+"""The promises of cancelling that are numbers, measured briefly; `python -m bench cancel` measures them at length."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
 
-from bench.cancel import latencies, leaks, percentile, storm
+from bench.cancel import latencies, leaks, storm
+from bench.load import percentile
 from harness.busy import busy_factor
 from harness.system import System
 
@@ -36,7 +37,7 @@ def cancels_around_the_end_touch_no_other_job(system: System) -> None:
 def a_cancel_reaches_the_handler_soon(system: System, folder: Path) -> None:
     by_message = latencies(system, count=9, folder=folder)
     by_database = latencies(system, count=2, folder=folder, is_cut_off=True)
-    p50 = percentile(by_message, 0.5)
+    p50 = percentile(by_message, 50)
     print(f"p50 {p50:.0f} ms, most {max(by_message):.0f} ms; cut off {max(by_database):.0f} ms")  # noqa: T201 - figures
     # The promise is 60, 500 and 2,000 ms on an otherwise idle machine.
     busy = busy_factor()

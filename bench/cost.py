@@ -1,45 +1,12 @@
-"""Measure many nodes with jobs that wait, and the cost of one job: CPU per process, WAL and disk in PostgreSQL."""
+"""Measure the cost of one job: CPU per process, WAL and disk in PostgreSQL."""
 
 from __future__ import annotations
 
-import time
-
 import psutil
 
-from ava.domain.jobs.job import JobSpec
-from bench.servers import Database, processes, until
+from bench.servers import Database, until
 from bench.systems import Ours
 from bench.table import Figures
-
-_NAP = '{"seconds": 0.05}'
-
-
-def nodes(system: Ours, *, count: int, children: int = 4, seconds: float = 20) -> Figures:
-    """Measure how many jobs of 50 ms `count` nodes run per second, and their connections to PostgreSQL."""
-    system.clear()
-    # Slightly more than they could run at best.
-    spec = JobSpec(worker_id="wkr_nap", input_json=_NAP)
-    for _ in range(round(count * children / 0.05 * (seconds + 5) / 1000) + 1):
-        system.jobs.trigger(system.caller, [spec] * 1000)
-    worker = ["ava.cli.main", "worker", "-c", str(children)]
-    system.database.value("DELETE FROM nodes")
-    with processes(system.folder, system.environ, ["ava.cli.main", "dispatcher"], *[worker] * count):
-        joined = "SELECT count(*) FROM nodes WHERE stopped_at IS NULL"
-        until(lambda: system.database.value(joined) == count)
-        time.sleep(2)
-        done, began = system.finished(), time.monotonic()
-        time.sleep(seconds)
-        rate = (system.finished() - done) / (time.monotonic() - began)
-        connections = system.database.value(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND application_name IN ('ava node', 'ava worker')"
-        )
-    return {
-        "processes": count * children,
-        "jobs/s": rate,
-        "share of the best possible": rate * 0.05 / (count * children),
-        "connections of each node": connections / count,
-    }
 
 
 def cost(system: Ours, *, jobs: int) -> Figures:
