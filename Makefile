@@ -69,10 +69,8 @@ static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, 
 	@$(BIN)/python -m tools.client_records --check
 	@$(BIN)/python -m tools.client_methods --check
 	@$(BIN)/python -m tools.commands --check
-	@$(BIN)/python tools/words.py
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
-	@$(BIN)/python -m tools.figures
 	@$(BIN)/python -m tools.dashboard check
 
 records: $(INSTALLED) ## Write ava/client/records.py and methods.py from the API's schemas and operations

@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 TENANT = "ten_hostile"
+_JOBS_PATH, _BULK_PATH = "/v1/ava/jobs", "/v1/ava/jobs/bulk"
 _SECONDS = 30
 #: Max seconds after their end for which attacks continue until a slow one gets its first response.
 _MAX_SECONDS_LATE = 60.0
@@ -137,39 +138,23 @@ class Attacker:
 # Attacks -------------------------------------------------------------------------------------------------------------
 
 
-def _bulk_of_zeros(attacker: Attacker, statuses: Counter[str]) -> None:
-    for body in (ZEROS, ARRAYS):
-        status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", body)
-        statuses[str(status)] += 1
+Attack = Callable[[Attacker, Counter[str]], Any]
 
 
-def _large_inputs(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs", _LARGE)
-    statuses[str(status)] += 1
+def _sends(*requests: tuple[str, str, bytes | None], role: str = "tenant-system-admin", pause: float = 0) -> Attack:
+    """Return an attack that sends these requests, and pauses some seconds."""
+
+    def send(attacker: Attacker, statuses: Counter[str]) -> None:
+        for method, path, body in requests:
+            status, _ = attacker.send(method, path, body, role=role)
+            statuses[str(status)] += 1
+        time.sleep(pause)
+
+    return send
 
 
-def _large_bulks(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", BULK)
-    statuses[str(status)] += 1
-    time.sleep(0.2)
-
-
-def _exploding_graphs(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", EXPLOSION)
-    statuses[str(status)] += 1
-    time.sleep(0.2)
-
-
-def _large_lists(attacker: Attacker, statuses: Counter[str]) -> None:
-    for path in ("/v1/ava/jobs?per_page=100", "/v1/ava/jobs?per_page=100&fields=*"):
-        status, _ = attacker.send("GET", path, role="tenant-user")
-        statuses[str(status)] += 1
-
-
-def _long_jobs(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs", _LONG)
-    statuses[str(status)] += 1
-    time.sleep(0.2)
+def _gets(*paths: str) -> list[tuple[str, str, bytes | None]]:
+    return [("GET", path, None) for path in paths]
 
 
 def _many_endpoints(attacker: Attacker, statuses: Counter[str]) -> None:
@@ -277,45 +262,15 @@ def _many_secrets(attacker: Attacker, statuses: Counter[str]) -> None:
         time.sleep(0.2)
 
 
-def _costly_schemas(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs", CHOOSY)
-    statuses[str(status)] += 1
-
-
-def _storm(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs/bulk", _URGENT)
-    statuses[str(status)] += 1
-    time.sleep(0.5)
-
-
-def _refused_writes(attacker: Attacker, statuses: Counter[str]) -> None:
-    status, _ = attacker.send("POST", "/v1/ava/jobs", b"{}", role="tenant-user")
-    statuses[str(status)] += 1
-    time.sleep(0.005)
-
-
-def _expensive_reads(attacker: Attacker, statuses: Counter[str]) -> None:
-    for path in _EXPENSIVE:
-        status, _ = attacker.send("GET", path)
-        statuses[str(status)] += 1
-
-
-#: Reads that scan much and find little.
-_EXPENSIVE = (
-    "/v1/ava/audit?per_page=100",
-    "/v1/ava/audit?filter[action]=webhook.deleted",
-    "/v1/ava/jobs?per_page=100&page=10",
-    "/v1/ava/jobs?filter[error]=nothing",
-    "/v1/ava/overview",
-)
-
-ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
-    "bulk of zeros and of empty arrays": _bulk_of_zeros,
-    "jobs of 1 MB": _large_inputs,
-    "bulks of 2 MB": _large_bulks,
-    "graphs whose outputs explode": _exploding_graphs,
-    "lists of large records": _large_lists,
-    "jobs of an hour at priority 1": _long_jobs,
+ATTACKS: dict[str, Attack] = {
+    "bulk of zeros and of empty arrays": _sends(("POST", _BULK_PATH, ZEROS), ("POST", _BULK_PATH, ARRAYS)),
+    "jobs of 1 MB": _sends(("POST", _JOBS_PATH, _LARGE)),
+    "bulks of 2 MB": _sends(("POST", _BULK_PATH, BULK), pause=0.2),
+    "graphs whose outputs explode": _sends(("POST", _BULK_PATH, EXPLOSION), pause=0.2),
+    "lists of large records": _sends(
+        *_gets("/v1/ava/jobs?per_page=100", "/v1/ava/jobs?per_page=100&fields=*"), role="tenant-user"
+    ),
+    "jobs of an hour at priority 1": _sends(("POST", _JOBS_PATH, _LONG), pause=0.2),
     "endpoints that never answer": _many_endpoints,
     "endpoints that answer badly": _bad_receivers,
     "schedules of every minute": _schedules,
@@ -325,13 +280,22 @@ ATTACKS: dict[str, Callable[[Attacker, Counter[str]], Any]] = {
     "idle connections": _idle_connections,
     "bodies that never come": _pending_bodies,
     "secrets in every quoting": _many_secrets,
-    "inputs that an enum makes costly": _costly_schemas,
-    "refused writes": _refused_writes,
-    "expensive reads": _expensive_reads,
+    "inputs that an enum makes costly": _sends(("POST", _JOBS_PATH, CHOOSY)),
+    "refused writes": _sends(("POST", _JOBS_PATH, b"{}"), role="tenant-user", pause=0.005),
+    "expensive reads": _sends(
+        # They scan much and find little.
+        *_gets(
+            "/v1/ava/audit?per_page=100",
+            "/v1/ava/audit?filter[action]=webhook.deleted",
+            "/v1/ava/jobs?per_page=100&page=10",
+            "/v1/ava/jobs?filter[error]=nothing",
+            "/v1/ava/overview",
+        )
+    ),
 }
-#: The attack of `chaos.storm`, which the others would delay.
+#: An attack on its own, which the others would delay.
 STORM = "a storm of priority 1"
-_KNOWN = ATTACKS | {STORM: _storm}
+_KNOWN = ATTACKS | {STORM: _sends(("POST", _BULK_PATH, _URGENT), pause=0.5)}
 
 
 def main() -> int:

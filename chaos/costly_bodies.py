@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import json
 import random
@@ -64,22 +63,12 @@ def _of_bulks() -> Iterator[Body]:
     for repeated in REPEATED:
         body = b'{"jobs":[' + repeated * min(999_999, 15 * _MIB // len(repeated)) + b"0]}"
         yield Body(name=f"bulk: list of {repeated.decode()[:-1]}", path=BULK, body=body)
-    for piece in ("é€", "\\u00e9", '\\"', "\U0001f600"):
-        characters = piece.encode() * (15 * _MIB // len(piece.encode()))
-        yield Body(name=f"bulk: text of {piece}", path=BULK, body=b'{"jobs":[{"worker_id":"' + characters + b'"}]}')
-    parts = b'{"jobs":[' + b"[]," * 199_990 + b"[]]}"
-    yield Body(name="bulk: as many arrays as are accepted", path=BULK, body=parts)
-    fields = b'{"jobs":[],' + b",".join(b'"%x":0' % number for number in range(199_990)) + b"}"
-    yield Body(name="bulk: as many fields as are accepted", path=BULK, body=fields)
     jobs: list[Any] = [{"worker_id": "wkr_brief", "input": {"seconds": 0}, "tags": {"a": "b"}}] * 1_000
     yield Body(name="bulk: 1,000 jobs", path=BULK, body=_dump({"jobs": jobs}))
     graph: list[Any] = [{"worker_id": "wkr_brief", "name": f"n{number}", "input": {}} for number in range(1_000)]
     for number, entry in enumerate(graph[1:], start=1):
         entry["after"] = [f"n{before}" for before in range(max(0, number - 9), number)]
     yield Body(name="bulk: a graph of 1,000 jobs", path=BULK, body=_dump({"jobs": graph}))
-    yield Body(name="bulk of 2 MB", path=BULK, body=attacks.BULK)
-    yield Body(name="bulk: zeros", path=BULK, body=attacks.ZEROS)
-    yield Body(name="bulk: empty arrays", path=BULK, body=attacks.ARRAYS)
 
 
 def _of_jobs() -> Iterator[Body]:
@@ -98,9 +87,6 @@ def _of_jobs() -> Iterator[Body]:
             name=f"job: input of {name}", path=JOBS, body=_dump({"worker_id": "wkr_brief", "input": {"v": value}})
         )
     yield Body(name="job: an input that an enum makes costly", path=JOBS, body=attacks.CHOOSY)
-    message = {"name": "trigger_job", "arguments": {"worker_id": "wkr_brief", "input": {"v": values["objects"]}}}
-    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": message}
-    yield Body(name="MCP: a call with 1 MB", path="/mcp", body=_dump(call))
 
 
 def _of_events() -> Iterator[Body]:
@@ -112,12 +98,6 @@ def _of_events() -> Iterator[Body]:
     ):
         size = len(_dump(data)) // 1_000
         yield Body(name=f"event: {type_}, {size} kB", path=EVENTS, body=_dump({"type": type_, "data": data}))
-    events = [{"type": "compared", "data": {"n": number}} for number in range(1_000)]
-    yield Body(name="events: 1,000 at once", path=EVENTS, body=_dump({"events": events}))
-    cloud = {"specversion": "1.0", "id": "1", "source": "/", "type": "copied"}
-    encoded = _dump({**cloud, "data_base64": base64.b64encode(bytes(700_000)).decode()})
-    cloud_headers = {**HEADERS, "Content-Type": "application/cloudevents+json"}
-    yield Body(name="event: base64 of 700 kB", path=EVENTS, body=encoded, headers=cloud_headers)
     for name, match in (
         ("rules", {"data": {"items": _RULES}}),
         ("prefixes", {"data": {"items": [{"prefix": "x"}] * 99}}),
@@ -132,20 +112,12 @@ def _of_events() -> Iterator[Body]:
 def _of_settings() -> Iterator[Body]:
     worker = "/v1/ava/workers/wkr_brief"
     yield Body(name="worker: 64 secrets of 8 KiB", method="PATCH", path=worker, body=attacks.SECRETS)
-    config = {f"k{number}": "é" * 4_000 for number in range(100)}
-    yield Body(name="worker: 100 entries of 8 KiB", method="PATCH", path=worker, body=_dump({"config": config}))
     properties = {f"p{number}": {"type": "string", "pattern": "^(a+)+$"} for number in range(900)}
     schema = {"type": "object", "properties": properties}
     pull = "/v1/ava/workers/wkr_pulled"
     yield Body(name="worker: an input schema", method="PATCH", path=pull, body=_dump({"input_schema": schema}))
     wrong = {"worker_id": "wkr_pulled", "input": {f"p{number}": "a" * 200 + "!" for number in range(900)}}
     yield Body(name="job: an input for costly patterns", path=JOBS, body=_dump(wrong))
-    schedule = {"worker_id": "wkr_brief", "cron": "59 23 29 2 1", "timezone": "Pacific/Apia"}
-    large = {**schedule, "input": {f"k{number}": "é" for number in range(5_000)}}
-    yield Body(name="schedule: preview", path="/v1/ava/schedules/preview", body=_dump(schedule))
-    yield Body(name="schedule: input of 64 KiB", path="/v1/ava/schedules", body=_dump(large))
-    endpoint = {"url": "https://example.com/" + "a" * 2_000, "events": ["ava.job.queued"] * 5_000, "secret": "s" * 32}
-    yield Body(name="webhook of 64 KiB", path="/v1/webhooks", body=_dump(endpoint)[: 2**16])
 
 
 def _dump(value: Any) -> bytes:

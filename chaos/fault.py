@@ -26,8 +26,6 @@ class Injury:
     ended_before: Collection[str] = ()
     #: Jobs that the fault itself has judged by its own rules: they may fail, be cancelled and repeat.
     judged: Collection[str] = ()
-    #: An additional table, printed after the rows.
-    appendix: str = ""
     #: Broken promises that the fault itself observed.
     broken: Collection[str] = ()
     #: Measurements of the fault itself, for the table.

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import psutil
@@ -51,7 +50,6 @@ class Findings:
     """The findings of one run."""
 
     statuses: Counter[int]
-    by_kind: Counter[str]
     jobs: int
     faults: list[str]
     #: The API's memory in MiB, averaged over the first and the second half of the time after the warm-up (the first
@@ -59,8 +57,8 @@ class Findings:
     first_mib: float
     second_mib: float
     seconds: float
-    #: Ascending durations of responses in seconds, by the kind of their requests.
-    durations: dict[str, list[float]]
+    #: Ascending durations of responses in seconds.
+    durations: list[float]
 
 
 def fuzz(system: System, *, requests: int, seed: str) -> Findings:
@@ -90,25 +88,16 @@ def _run(system: System, senders: list[Sender], requests: int, *, min_judged: in
     if requests >= min_judged and second > _MAX_GROWTH * first:
         faults.append(f"the API's memory grew from {first:.0f} to {second:.0f} MiB")
     created = {job_id: asked for sender in senders for job_id, asked in sender.created.items()}
-    faults += _check_rows(system, created, {each for sender in senders for each in sender.webhooks})
+    faults += _check_rows(system, created)
     return Findings(
         statuses=sum((sender.statuses for sender in senders), Counter()),
-        by_kind=sum((sender.by_kind for sender in senders), Counter()),
         jobs=len(created),
         faults=faults,
         first_mib=first,
         second_mib=second,
         seconds=time.monotonic() - began,
-        durations=_durations(senders),
+        durations=sorted(seconds for sender in senders for seconds in sender.durations),
     )
-
-
-def _durations(senders: list[Sender]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for sender in senders:
-        for kind, seconds in sender.durations.items():
-            found.setdefault(kind, []).extend(seconds)
-    return {kind: sorted(seconds) for kind, seconds in found.items()}
 
 
 def _send(sender: Sender, requests: int) -> None:
@@ -137,7 +126,7 @@ def _halves(samples: list[float]) -> tuple[float, float]:
 # The rows ------------------------------------------------------------------------------------------------------------
 
 
-def _check_rows(system: System, created: dict[str, Any], webhooks: set[str]) -> list[str]:
+def _check_rows(system: System, created: dict[str, Any]) -> list[str]:
     """Return the faults in rows and logs, once every job that can start has ended."""
     due = "status = 'running' OR (status = 'queued' AND waits_for IS NULL)"
     wait_until(
@@ -155,9 +144,6 @@ def _check_rows(system: System, created: dict[str, Any], webhooks: set[str]) -> 
             faults.append(f"{job_id} has another input than was sent")
         if is_echo and _plain(output) != _plain(input_):
             faults.append(f"{job_id} echoed {str(output)[:100]!r}")
-    endpoints = {ids.encode("wh", id_) for (id_,) in system.query("SELECT id::text FROM webhook_endpoints")}
-    if endpoints != webhooks:
-        faults.append(f"{len(endpoints)} webhooks are stored, {len(webhooks)} creations got 201")
     faults += [f"{count} {what}" for what, statement in _NEVER.items() if (count := system.query(statement)[0][0])]
     faults += [f"{process.log.name}: a traceback" for process in system.processes if "Traceback" in process.output]
     return faults
@@ -213,7 +199,7 @@ def main() -> int:
             faults += len(found.faults)
         if given.large:
             # The rows of the first part are already checked, and each part knows only its own jobs.
-            for table in ("job_logs", "idempotency_keys", "webhook_endpoints", "jobs"):
+            for table in ("job_logs", "idempotency_keys", "jobs"):
                 system.query(f"TRUNCATE {table} CASCADE")
             _print(found := fuzz_large(system, requests=given.large, seed=given.seed))
             faults += len(found.faults)
@@ -221,15 +207,14 @@ def main() -> int:
 
 
 def _print(found: Findings) -> None:
-    print(f"{sum(found.statuses.values()):,} requests in {found.seconds:.0f} s, {found.jobs:,} jobs; by kind:")
-    print("  " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(found.by_kind.items())))
-    print("by status (0: the connection was closed without a response):")
-    print("  " + ", ".join(f"{status}: {count:,}" for status, count in sorted(found.statuses.items())))
-    print(f"memory of the API: {found.first_mib:.0f} MiB in the first half, {found.second_mib:.0f} MiB in the second")
-    print("seconds to the response (p50, p99, most):")
-    for kind, seconds in {"all": sorted(chain(*found.durations.values())), **found.durations}.items():
-        p50, p99, most = (seconds[int(part * (len(seconds) - 1))] for part in (0.5, 0.99, 1))
-        print(f"  {kind}: {p50:.3f}, {p99:.3f}, {most:.3f}")
+    statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(found.statuses.items()))
+    p50, p99, most = (found.durations[int(part * (len(found.durations) - 1))] for part in (0.5, 0.99, 1))
+    print(
+        f"{sum(found.statuses.values()):,} requests in {found.seconds:.0f} s, {found.jobs:,} jobs\n"
+        f"by status (0: the connection was closed without a response): {statuses}\n"
+        f"memory of the API: {found.first_mib:.0f} MiB in the first half, {found.second_mib:.0f} MiB in the second\n"
+        f"seconds to the response: p50 {p50:.3f}, p99 {p99:.3f}, most {most:.3f}"
+    )
     for fault in found.faults[:30]:
         print(f"FAULT: {fault}")
     print(f"{len(found.faults)} faults")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ava import Env, MemoryExceeded, Retry, worker
+from ava import Env, worker
 from chaos.effects import Effect, append
 
 _numbers = itertools.count(1)
@@ -48,33 +48,6 @@ def _record_effects(input: dict[str, Any], env: Env, prepare: Callable[[], None]
 
 # A worker with short jobs, which record their start and end.
 worker("chaos_brief", timeout_seconds=300)(chaos_effect)
-
-
-@worker(
-    "chaos_brief_limited",
-    timeout_seconds=300,
-    max_memory_mb=256,
-    retry=Retry(max=1, delays_seconds=[0.1]),
-    retry_on=MemoryExceeded,
-)
-def chaos_brief_limited(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Record effects; with `mb` the first attempt first allocates this much memory, in one step or gradually."""
-    if env.attempt == 1 and "mb" in input:
-        held: list[bytes] = []
-        steps = 40 if input["grows"] else 1
-        while True:
-            if len(held) < steps:
-                held.append(b"x" * (input["mb"] // steps << 20))
-            time.sleep(0.05)
-    return chaos_effect(input, env)
-
-
-@worker("chaos_awaits", timeout_seconds=300)
-def chaos_awaits(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Wait for the event with its number, then record effects."""
-    event = env.wait_event("chaos.go", {"data": {"number": [input["number"]]}})
-    assert event["data"]["number"] == input["number"]
-    return chaos_effect(input, env)
 
 
 @worker("chaos_tree", timeout_seconds=300, cancel_grace_seconds=5)

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ava.domain import ids
-from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PATHS, RIGHT_PARTS, STRANGER, STRINGS, VALUES, WORKERS
+from chaos.odd_values import INSTANTS, JSON, MEDIA, METHODS, PATHS, STRANGER, STRINGS, VALUES, WORKERS
 from harness.system import HEADERS
 
 
@@ -22,8 +22,6 @@ class Known:
     """The ids that one sender has seen in responses."""
 
     jobs: list[str] = field(default_factory=list)
-    webhooks: list[str] = field(default_factory=list)
-    cursors: list[str] = field(default_factory=list)
     #: Ids of lines in a stream.
     events: list[str] = field(default_factory=list)
 
@@ -68,6 +66,11 @@ def make_request(kind: str, method: str, path: str, *, body: bytes | None = None
 
 def _bytes(value: str) -> bytes:
     return value.encode("utf-8", "surrogatepass")
+
+
+def _header(value: str | bytes) -> bytes:
+    """Return a value without line ends, which would begin another header."""
+    return value if isinstance(value, bytes) else _bytes(value).replace(b"\r\n", b" ")
 
 
 def _with(*more: tuple[str, str | bytes], without: str = "") -> list[tuple[str, str | bytes]]:
@@ -133,21 +136,6 @@ def _key(rng: random.Random) -> str | bytes:
     )
 
 
-def _bulk(kind: str, rng: random.Random, _known: Known) -> Request:
-    count = rng.choice([0, 1, 2, 3, 5, 8])
-    if rng.random() < 0.1:
-        count = 1_001
-    right = rng.random() < 0.5
-    jobs: list[Any] = [
-        {"worker_id": "wkr_t_nothing", "input": {"n": n}} if right or count > 8 else _fields(rng) for n in range(count)
-    ]
-    if rng.random() < 0.1 and jobs:
-        jobs[rng.randrange(len(jobs))] = _value(rng)
-    body = rng.choice([{"jobs": jobs}] * 8 + [{"jobs": _value(rng)}, {"jobs": jobs, "x": 1}, {}])
-    inputs = [each.get("input", {}) if isinstance(each, dict) else each for each in jobs]
-    return make_request(kind, "POST", "/v1/ava/jobs/bulk", body=_dump(body), headers=in_json(), inputs=inputs)
-
-
 def _broken_body(kind: str, rng: random.Random, known: Known) -> Request:
     whole = _dump({"worker_id": "wkr_t_echo", "input": {"text": "some text that is long enough to be cut"}})
     cut, index = rng.randrange(len(whole)), rng.randrange(len(whole))
@@ -172,12 +160,6 @@ def _broken_body(kind: str, rng: random.Random, known: Known) -> Request:
     return make_request(kind, "POST", f"/v1/ava/jobs{path}", body=body, headers=in_json())
 
 
-def _huge_body(kind: str, rng: random.Random, _known: Known) -> Request:
-    size = rng.choice([2**20 - 100, 2**20, 2**20 + 2**16, 2**20 + 2**17])
-    body = _dump({"worker_id": "wkr_t_nothing", "input": {"a": "x" * size}})
-    return make_request(kind, "POST", "/v1/ava/jobs", body=body, headers=in_json())
-
-
 def _media(kind: str, rng: random.Random, _known: Known) -> Request:
     headers = _with(("Content-Type", rng.choice(MEDIA)))
     if rng.random() < 0.3:
@@ -188,9 +170,8 @@ def _media(kind: str, rng: random.Random, _known: Known) -> Request:
 def _caller(kind: str, rng: random.Random, known: Known) -> Request:
     name = rng.choice(list(HEADERS))
     value = rng.choice([*STRINGS[:-1], HEADERS[name].upper(), HEADERS[name] + "x" * 61, "ten_ü", b"\xff\xc3("])
-    value = value if isinstance(value, bytes) else _bytes(value).replace(b"\r\n", b" ")
     twice = rng.random() < 0.2
-    headers = _with((name, value), without="" if twice else name)
+    headers = _with((name, _header(value)), without="" if twice else name)
     if rng.random() < 0.2:
         headers = _with(without=name)
     path, body = rng.choice(
@@ -215,9 +196,7 @@ def _headers(kind: str, rng: random.Random, known: Known) -> Request:
         "1_0",
         "x" * 9_000,
     ]
-    value = rng.choice(values)
-    value = value if isinstance(value, bytes) else _bytes(value).replace(b"\r\n", b" ")
-    more: list[tuple[str, str | bytes]] = [(name, value)] * rng.choice([1, 1, 1, 2, 110])
+    more: list[tuple[str, str | bytes]] = [(name, _header(rng.choice(values)))] * rng.choice([1, 1, 1, 2, 110])
     path = rng.choice(["/v1/ava/jobs", f"/v1/ava/jobs/{_quoted(rng, known)}", "/openapi.json", "/livez"])
     return make_request(kind, "GET", path, headers=_with(*more), is_last=True)
 
@@ -227,32 +206,6 @@ def _quoted(rng: random.Random, known: Known) -> str:
     return job_id if job_id.startswith("%") else quote(job_id)
 
 
-def _list(kind: str, rng: random.Random, known: Known) -> Request:
-    names = ("worker_id", "status", "trigger", "created_after", "created_before", "tenant_id", "", "status]", "id")
-    names = (*names, "error_id", "input.a", "input.a.0.value", "input.", f"input.{rng.choice(STRINGS)[:40]}")
-    values = ("queued", "completed", "manual", "event", "wkr_t_echo", "wkr_none", *INSTANTS, *STRINGS)
-    parts = [part for part in RIGHT_PARTS if rng.random() < 0.3]
-    if rng.random() < 0.3:
-        return make_request(kind, "GET", f"/v1/ava/jobs?{'&'.join(parts)}")
-    for _ in range(rng.choice([0, 1, 1, 2, 3, 6])):
-        bracket = rng.choice(["filter[{}]", "filter%5B{}%5D", "filter%5b{}]", "filter{}", "{}"])
-        parts.append(f"{bracket.format(rng.choice(names))}={_escaped(rng, rng.choice(values))}")
-    if rng.random() < 0.6:
-        number = _escaped(rng, rng.choice(["1", "2", "100", "101", *STRINGS]))
-        parts.append(f"{rng.choice(['page', 'per_page', 'limit', 'wait', 'days'])}={number}")
-    if rng.random() < 0.4:
-        parts.append(f"cursor={_cursor(rng, known)}")
-    if parts and rng.random() < 0.2:
-        parts.append(rng.choice([parts[0], "", "&", "=", "=x", "a;b", "%", "%zz"]))
-    rng.shuffle(parts)
-    path = rng.choice(
-        ["/v1/ava/jobs"] * 4
-        + ["/v1/ava/workers", "/v1/ava/audit", "/v1/webhooks", "/v1/ava/queues", "/v1/ava/overview"]
-        + ["/v1/ava/analytics", "/v1/ava/errors", "/v1/ava/errors/err_0", "/v1/ava/keys", "/v1/ava/operations"]
-    )
-    return make_request(kind, "GET", f"{path}?{'&'.join(parts)}")
-
-
 def _escaped(rng: random.Random, string: str) -> str:
     raw = _bytes(string)[:3_000]
     if rng.random() < 0.05:
@@ -260,54 +213,26 @@ def _escaped(rng: random.Random, string: str) -> str:
     return quote(raw, safe="")
 
 
-def _cursor(rng: random.Random, known: Known) -> str:
-    cursor = rng.choice([*known.cursors[-50:], "AAAA", "e30=", "-1"])
-    if rng.random() < 0.5:
-        index = rng.randrange(len(cursor))
-        cursor = rng.choice(
-            [cursor[:index], cursor + "A", cursor[:index] + rng.choice("Aa0_-=%") + cursor[index + 1 :], ""]
-        )
-    return quote(cursor, safe="%")
-
-
-def _read(kind: str, rng: random.Random, known: Known) -> Request:
-    job_id = _quoted(rng, known)
-    query = rng.choice(
-        ["", "?wait=0", "?wait=61", "?wait=1e1", "?wait=", "?x=1", "?limit=0", "?limit=501", "?limit=500"]
-    )
-    if rng.random() < 0.3:
-        query = f"?after={_cursor(rng, known)}"
-    if rng.random() < 0.3:
-        query = f"?filter%5Blevel%5D={_escaped(rng, rng.choice(['info', 'INFO', *STRINGS]))}"
-    return make_request(kind, "GET", f"/v1/ava/jobs/{job_id}{rng.choice(['', '/logs', '/logs', '/why'])}{query}")
-
-
-def _stranger(kind: str, rng: random.Random, known: Known) -> Request:
-    headers = _with(("x-tenant-id", STRANGER), without="x-tenant-id")
-    job_id = _quoted(rng, known)
-    method, path = rng.choice([
-        ("GET", f"/v1/ava/jobs/{job_id}"), ("GET", f"/v1/ava/jobs/{job_id}/logs"),
-        ("GET", f"/v1/ava/jobs/{job_id}/stream"), ("GET", f"/v1/ava/jobs/{job_id}/why"),
-        ("POST", f"/v1/ava/jobs/{job_id}/cancel"), ("POST", f"/v1/ava/jobs/{job_id}/retry"),
-        ("GET", f"/v1/webhooks/{rng.choice([*known.webhooks, 'wh_'])}"),
-        ("DELETE", f"/v1/webhooks/{rng.choice([*known.webhooks, 'wh_'])}"),
-    ])  # fmt: skip
-    return make_request(kind, method, path, headers=headers)
-
-
-def _move(kind: str, rng: random.Random, known: Known) -> Request:
-    job_id = _quoted(rng, known)
-    move = rng.choice(["cancel", "cancel", "retry", "stream", "why", "nothing", ""])
-    body = rng.choice([None, None, b"", b"{}", b'{"a":1}', b"[]", b"\xff"])
-    headers = _with() if body is None else in_json()
-    return make_request(kind, "POST", f"/v1/ava/jobs/{job_id}/{move}", body=body, headers=headers)
-
-
-def _stream(kind: str, rng: random.Random, known: Known) -> Request:
-    event = rng.choice([*known.events[-50:], *STRINGS[:-1], "x" * 300, b"\xff"])
-    value = event if isinstance(event, bytes) else _bytes(event).replace(b"\r\n", b" ")
-    headers = _with(("Last-Event-ID", value)) if rng.random() < 0.8 else _with()
-    return make_request(kind, "GET", f"/v1/ava/jobs/{_quoted(rng, known)}/stream", headers=headers, is_stream=True)
+def _of_job(kind: str, rng: random.Random, known: Known) -> Request:
+    """Read, follow or change a job, sometimes as another tenant."""
+    base, is_stranger = f"/v1/ava/jobs/{_quoted(rng, known)}", rng.random() < 0.2
+    headers = _with(("x-tenant-id", STRANGER), without="x-tenant-id") if is_stranger else _with()
+    act = rng.choices(("read", "change", "stream"), (4, 4, 2))[0]
+    if act == "change":
+        body = rng.choice([None, None, b"", b"{}", b'{"a":1}', b"[]", b"\xff"])
+        path = f"{base}/{rng.choice(['cancel', 'cancel', 'retry', 'stream', 'why', 'nothing', ''])}"
+        return make_request(kind, "POST", path, body=body, headers=[*headers, ("Content-Type", JSON)])
+    if act == "stream":
+        event = rng.choice([*known.events[-50:], *STRINGS[:-1], "x" * 300, b"\xff"])
+        headers = [*headers, ("Last-Event-ID", _header(event))]
+        return make_request(kind, "GET", f"{base}/stream", headers=headers, is_stream=True)
+    queries = [
+        *("", "?wait=0", "?wait=61", "?wait=1e1", "?wait=", "?x=1", "?limit=0", "?limit=501", "?limit=500"),
+        f"?after={_escaped(rng, rng.choice(STRINGS))}",
+        f"?filter%5Blevel%5D={_escaped(rng, rng.choice(['info', 'INFO', *STRINGS]))}",
+    ]
+    path = f"{base}{rng.choice(['', '/logs', '/logs', '/why'])}{rng.choice(queries)}"
+    return make_request(kind, "GET", path, headers=headers)
 
 
 def _path(kind: str, rng: random.Random, known: Known) -> Request:
@@ -315,27 +240,6 @@ def _path(kind: str, rng: random.Random, known: Known) -> Request:
     base = f"/v1/ava/jobs/{job_id}"
     path = rng.choice([*PATHS, base, f"{base}/", f"{base}/logs/1", f"/v1/webhooks/{job_id}"])
     return make_request(kind, rng.choice(METHODS), path, is_last=True)
-
-
-def _webhook(kind: str, rng: random.Random, known: Known) -> Request:
-    url = rng.choice(
-        ["https://93.184.216.34/hook"] * 4 + ["http://127.0.0.1/", "ftp://x", "https://user:p@93.184.216.34/", *STRINGS]
-    )
-    events = rng.choice(
-        [["ava.job.completed"], ["ava.job.failed", "ava.job.queued"], [], ["x"], "ava.job.completed", None]
-    )
-    fields = {
-        "url": url,
-        "events": events,
-        "secret": rng.choice(["s" * 32, "", "s", "\x00" * 20, "é" * 30, "s" * 5_000, 5]),
-    }
-    if known.webhooks and rng.random() < 0.5:
-        webhook_id = rng.choice(known.webhooks[-20:])
-        method = rng.choice(["GET", "PATCH", "DELETE", "PATCH"])
-        changed = {name: fields[name] for name in fields if rng.random() < 0.4}
-        body = _dump(changed) if method == "PATCH" else None
-        return make_request(kind, method, f"/v1/webhooks/{webhook_id}", body=body, headers=in_json())
-    return make_request(kind, "POST", "/v1/webhooks", body=_dump(fields), headers=in_json())
 
 
 def _framing(kind: str, rng: random.Random, _known: Known) -> Request:
@@ -364,18 +268,11 @@ def _framing(kind: str, rng: random.Random, _known: Known) -> Request:
 
 _KINDS: dict[str, tuple[Callable[[str, random.Random, Known], Request], float]] = {
     "trigger": (_trigger, 20),
-    "bulk": (_bulk, 5),
     "broken body": (_broken_body, 12),
-    "huge body": (_huge_body, 0.3),
     "media type": (_media, 4),
     "caller": (_caller, 10),
     "headers": (_headers, 8),
-    "list": (_list, 15),
-    "read": (_read, 10),
-    "another's": (_stranger, 5),
-    "move": (_move, 8),
-    "stream": (_stream, 4),
+    "of a job": (_of_job, 27),
     "path": (_path, 8),
-    "webhook": (_webhook, 5),
     "framing": (_framing, 4),
 }

@@ -102,15 +102,6 @@ class Load:
             time.sleep(0.1)
         return accepted[0] if "Durability" in headers else None
 
-    def trigger_timed(self, url: str) -> float:
-        """Trigger a job at the API of a URL, which must accept it immediately. Returns the seconds it took."""
-        body, began = self._job(), time.monotonic()
-        response = requests.post(f"{url}/v1/ava/jobs", json=body, headers=HEADERS, timeout=30)
-        seconds = time.monotonic() - began
-        response.raise_for_status()
-        self._record(response.json()["data"])
-        return seconds
-
     def move(self, url: str) -> None:
         """Send further requests to this URL, like a load balancer."""
         self._url = url

@@ -32,10 +32,6 @@ INSTANTS = (
     *("2020-01-01T00:00:00Z", "2020-01-01", "9999-12-31T23:59:59.999999Z", "0001-01-01T00:00:00+14:00", "now", "1e3"),
     *("2999-01-01T00:00:00-12:00", "2024-02-30T00:00:00Z", "2024-01-01T24:00:00Z", "0000-00-00T00:00:00Z", "", "\x00"),
 )
-RIGHT_PARTS = (
-    *("filter[status]=completed", "filter%5Btrigger%5D=manual", "filter[worker_id]=wkr_t_echo", "per_page=3"),
-    *("filter[created_after]=2020-01-01", "filter%5Bcreated_before%5D=2999-01-01T00:00:00Z"),
-)
 METHODS = ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "OPTIONS", "HEAD", "get", "PROPFIND", "POST", "GET")
 JSON = "application/json"
 MEDIA = (

@@ -12,12 +12,8 @@ from urllib.parse import urlsplit
 class Proxy:
     """Forwards its own port to another."""
 
-    def __init__(self, host: str, port: int, *, keeps_data: bool = False) -> None:
-        """`keeps_data`: record forwarded data in `passed`."""
+    def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._keeps_data = keeps_data
-        #: The data of each connection in each direction, if it is recorded.
-        self.passed: list[bytearray] = []
         #: Set while data is forwarded. A connection uses the event of its start.
         self._passes = threading.Event()
         self._passes.set()
@@ -91,13 +87,9 @@ class Proxy:
         self._pass(server, client, passes)
 
     def _pass(self, source: socket.socket, sink: socket.socket, passes: threading.Event) -> None:
-        copy = bytearray()
-        self.passed.append(copy)
         with suppress(OSError):
             while data := source.recv(65_536):
                 passes.wait()
-                if self._keeps_data:
-                    copy += data
                 sink.sendall(data)
         passes.wait()
         _end(source)
@@ -111,12 +103,12 @@ def _end(each: socket.socket) -> None:
     each.close()
 
 
-def proxy_to(url: str, *, keeps_data: bool = False) -> Proxy:
+def proxy_to(url: str) -> Proxy:
     """Return a proxy to the server of a URL."""
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port
-    return Proxy(parts.hostname, parts.port, keeps_data=keeps_data)
+    return Proxy(parts.hostname, parts.port)
 
 
 def through(proxy: Proxy, url: str) -> str:

@@ -50,9 +50,8 @@ class Result:
     refusals: str
     #: Broken promises that the fault itself adds.
     broken: tuple[str, ...]
-    #: Additional measurements, and the fault's additional table.
+    #: Additional measurements.
     measured: tuple[str, ...]
-    appendix: str
 
     @property
     def holds(self) -> bool:
@@ -113,7 +112,6 @@ def evaluate(cluster: Cluster, fault: Fault, injury: Injury) -> Result:
         refusals=refusals,
         broken=tuple(broken),
         measured=tuple(injury.measured),
-        appendix=injury.appendix,
     )
 
 

@@ -28,14 +28,6 @@ class RestResponse:
     headers: dict[str, str]
     body: bytes
 
-    @property
-    def data(self) -> Any:
-        """Return the value of `data`, or None."""
-        with suppress(ValueError):
-            parsed = json.loads(self.body)
-            return parsed.get("data") if isinstance(parsed, dict) else None
-        return None
-
 
 @dataclass(kw_only=True)
 class Sender:
@@ -46,14 +38,12 @@ class Sender:
     make: Callable[[random.Random, Known], Request] = make
     #: Max seconds of a response on an idle machine; None for any.
     max_seconds: float | None = None
-    #: Durations of responses in seconds, by the kind of their requests.
-    durations: dict[str, list[float]] = field(default_factory=dict)
+    #: Durations of responses in seconds.
+    durations: list[float] = field(default_factory=list)
     known: Known = field(default_factory=Known)
     statuses: Counter[int] = field(default_factory=Counter)
-    by_kind: Counter[str] = field(default_factory=Counter)
     #: The jobs whose triggers got 201, each with its input if it is known.
     created: dict[str, Any] = field(default_factory=dict)
-    webhooks: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -70,9 +60,8 @@ class Sender:
             self._close()
             self._report(number, request, f"no response: {error!r}")
             return
-        self.by_kind[request.kind] += 1
         seconds = time.monotonic() - began
-        self.durations.setdefault(request.kind, []).append(seconds)
+        self.durations.append(seconds)
         if self.max_seconds is not None and seconds > self.max_seconds * (busy := busy_factor()):
             self._report(number, request, f"it took {seconds:.1f} s, with {busy:.1f} processes to a processor")
         if response is None:
@@ -90,16 +79,9 @@ class Sender:
         if request.is_stream:
             lines = response.body.decode().splitlines()
             self.known.events += [line[4:] for line in lines if line.startswith("id: ")][:3]
-        data = response.data
         if response.status == 201 and "/jobs" in request.path:
+            data = json.loads(response.body)["data"]
             self._learn_jobs(number, request, data if isinstance(data, list) else [data])
-        elif response.status == 201 and request.path == "/v1/webhooks":
-            self.webhooks.add(data["id"])
-            self.known.webhooks.append(data["id"])
-        elif response.status == 200 and request.method == "GET" and response.body.startswith(b"{"):
-            parsed = json.loads(response.body)
-            cursor = (parsed.get("pagination") or parsed).get("next_cursor")
-            self.known.cursors += [cursor] if isinstance(cursor, str) else []
 
     def _learn_jobs(self, number: int, request: Request, records: list[dict[str, Any]]) -> None:
         inputs = request.inputs or [None] * len(records)

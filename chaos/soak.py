@@ -2,8 +2,7 @@
 
 The load runs in rounds. After each round, once every job has ended and retention has deleted it, the command samples
 memory, files, connections and rows. At the end it compares the medians of the last and the second third, and the idle
-CPU with that before the load. Exits with 1 if a metric grew or the load violated a rule. `--table chaos/RESULTS.md`
-writes the table into that page.
+CPU with that before the load. Exits with 1 if a metric grew or the load violated a rule.
 """
 
 from __future__ import annotations
@@ -12,20 +11,17 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from chaos import soak_samples, table
+from chaos import soak_samples
 from chaos.cluster import BROKERS, Cluster, Plan, open_cluster
 from chaos.mixed.load import ENVIRON, MixedLoad
 from chaos.mixed.rules import violations
-from chaos.soak_samples import Sample, Trend
+from chaos.soak_samples import Sample
 from harness.polling import wait_until
 from harness.servers.server import private_folder
 
-_COMMAND = "python -m chaos.soak"
 #: Min rounds of a soak, and max seconds of load in each, which are at most half of the round.
 _MIN_ROUNDS, _MIN_LOAD_SECONDS, _MAX_LOAD_SECONDS = 6, 20.0, 120.0
 #: Seconds of rest before a sample, and of a measurement of idle CPU.
@@ -70,12 +66,11 @@ class Soak:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog=_COMMAND, description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m chaos.soak", description=__doc__)
     parser.add_argument("--hours", type=float, default=1.0, help="how long the load lasts (%(default)s)")
     parser.add_argument("--broker", choices=BROKERS, default="redis", help="(%(default)s)")
     parser.add_argument("--per-second", type=float, default=1.5, help="histories that begin each second (%(default)s)")
     parser.add_argument("--seed", type=int, default=None, help="the seed of the histories")
-    parser.add_argument("--table", type=Path, help="a page whose marked block becomes the table of this soak")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"{options.broker}: a soak of {options.hours:g} h, seed {seed}", flush=True)
@@ -90,8 +85,6 @@ def main() -> int:
         finally:
             load.stop()
     print(_report(soak))
-    if options.table:
-        table.write_block(options.table, _report(soak), command=_COMMAND)
     return int(bool(soak.failures))
 
 
@@ -132,34 +125,24 @@ def _play_round(cluster: Cluster, load: MixedLoad, soak: Soak, seconds: float) -
 
 def _report(soak: Soak) -> str:
     """Return the result as Markdown."""
-    found = soak_samples.trends(soak.samples)
-    used = [trend for trend in found if trend.largest > 0]
+    used = [trend for trend in soak_samples.trends(soak.samples) if trend.largest > 0]
     verdict = "Nothing grew." if not soak.failures else f"NOT kept: {'; '.join(soak.failures[:10])}."
-    head = (
+    lines = [
         f"{soak.hours:g} h on {soak.broker}, seed {soak.seed}: {soak.jobs:,} jobs in {len(soak.samples)} rounds, "
-        f"{len(soak.violations)} violations of the contract. {verdict} {len(found) - len(used)} tables were empty."
-    )
-    rows = [*map(_row, used), *_cpu_rows(soak)]
-    columns = "| metric | unit | first | second third | last third | largest | level |"
-    return "\n".join((head, "", columns, "|---|---|---|---|---|---|---|", *rows))
-
-
-def _row(trend: Trend) -> str:
-    unit, subject = trend.metric
-    level = "NO" if trend.has_grown else f"kept {trend.retained}; even" if trend.retained else "yes"
-    values = (trend.first, trend.second_third, trend.last_third, trend.largest)
-    return f"| {subject} | {unit} | {' | '.join(f'{value:,.1f}'.removesuffix('.0') for value in values)} | {level} |"
-
-
-def _cpu_rows(soak: Soak) -> Sequence[str]:
-    rows = []
-    for kind, after in sorted(soak.cpu_after.items()):
-        before = soak.cpu_before.get(kind, 0.0)
-        level = "NO" if soak_samples.has_more_idle_cpu(before, after) else "yes"
-        rows.append(
-            f"| idle CPU of {kind}, before and after | % of a core | {before:.1f} | | {after:.1f} | | {level} |"
-        )
-    return rows
+        f"{len(soak.violations)} violations of the contract. {verdict}\n",
+        "| metric | unit | first | second third | last third | largest | retained |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for trend in used:
+        unit, subject = trend.metric
+        values = (trend.first, trend.second_third, trend.last_third, trend.largest)
+        shown = " | ".join(f"{value:,.1f}" for value in values)
+        lines.append(f"| {subject} | {unit} | {shown} | {trend.retained or ''} |")
+    lines += [
+        f"idle CPU of {kind}: {soak.cpu_before.get(kind, 0.0):.1f} % of a core before, {after:.1f} after"
+        for kind, after in sorted(soak.cpu_after.items())
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

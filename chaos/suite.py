@@ -36,12 +36,9 @@ class Suite:
     rate: float = 25
     at_once: int = 1
 
-    def run(self, parents: Sequence[argparse.ArgumentParser] = ()) -> int:
-        """Run the faults that the command line selects. Returns the exit code: 0 if every promise was kept.
-
-        `parents`: additional options, which the command itself reads.
-        """
-        options = self._options(parents)
+    def run(self) -> int:
+        """Run the faults that the command line selects. Returns the exit code: 0 if every promise was kept."""
+        options = self._options()
         runs: list[_Run] = []
         missing = 0
         for broker in options.broker or BROKERS:
@@ -101,8 +98,8 @@ class Suite:
                 (folder / "not_replicated").write_text("\n".join(sorted(injury.uncommitted)))
                 return result
 
-    def _options(self, parents: Sequence[argparse.ArgumentParser]) -> argparse.Namespace:
-        parser = argparse.ArgumentParser(prog=self.command, description=self.description, parents=list(parents))
+    def _options(self) -> argparse.Namespace:
+        parser = argparse.ArgumentParser(prog=self.command, description=self.description)
         parser.add_argument("--broker", action="append", choices=BROKERS, help="only on this broker")
         parser.add_argument("--fault", action="append", metavar="WORD", help="only faults whose names contain this")
         parser.add_argument("--jobs", type=int, default=self.jobs, help="jobs of each load (%(default)s)")

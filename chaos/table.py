@@ -39,25 +39,19 @@ def _blame(result: Result) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return all results as a Markdown table, followed by the additional tables of rows."""
-    own = [f"\n{each.broker}, {each.fault}:\n\n{each.appendix}" for each in results if each.appendix]
-    return "\n".join(["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, results), *own])
+    """Return all results as a Markdown table."""
+    return "\n".join(["| " + " | ".join(_HEAD) + " |", "|" + "---|" * len(_HEAD), *map(row, results)])
 
 
 def write(path: Path, results: Sequence[Result], *, command: str) -> None:
     """Replace a command's block in a page by its table, with the commit and the date of the run."""
-    write_block(path, table(results), command=command)
-
-
-def write_block(path: Path, markdown: str, *, command: str) -> None:
-    """Replace a command's block in a page by a text, after the commit and the date of the run."""
     before, begin, rest = path.read_text().partition(_BEGIN.format(command=command))
     _, end, after = rest.partition(_END)
     if not begin or not end:
         raise ValueError(f"{path} has no block of {command} that ends with {_END.strip()}")
     date = f"{datetime.now(UTC):%Y-%m-%d}"
     origin = f"All rows are from one run of commit {_commit()} on {date}, on {os.cpu_count()} cores."
-    path.write_text(f"{before}{begin}{origin}\n\n{markdown}\n{end}{after}")
+    path.write_text(f"{before}{begin}{origin}\n\n{table(results)}\n{end}{after}")
 
 
 def _commit() -> str:

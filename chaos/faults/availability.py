@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
@@ -20,14 +19,12 @@ from ava.broker.celery_app import make_queue
 from ava.domain import ids
 from ava.domain.jobs.messages import DEFAULT_QUEUE
 from ava.errors import ServerProgramMissing
-from ava.local.start import free_port
 from ava.store import installation
 from ava.store.engine import schema
 from chaos.cluster import Cluster, Plan
 from chaos.fault import Fault, Injury
 from chaos.faults import deploys
 from chaos.load import Load
-from chaos.readers import Readers
 from harness.polling import wait_until
 from harness.servers import patroni, pgbouncer, rabbitmq
 from harness.servers.patroni import running_patroni
@@ -41,14 +38,10 @@ from harness.system import HEADERS
 _HELD_BACK_SECONDS = 2.0
 #: Jobs that are replicated before the standby lags.
 _REPLICATED = 20
-#: Triggers per way, whose slowest hundredth is compared.
-_TIMED = 300
-#: Max factor by which a pool may slow down the slowest hundredth of triggers (promise of high availability).
-_MAX_SLOWER = 2.0
 #: Seconds until a queue without a response of RabbitMQ has been retried, every 30 s (docs/explain/recovery.md).
 _UNANSWERED_SECONDS = 40
 #: Reads per second, in addition to the load, while everything is restarted.
-_READS_PER_SECOND = 175.0
+_READS_PER_SECOND, _READERS = 175.0, 16
 
 
 # PostgreSQL --------------------------------------------------------------------------------------------------------
@@ -174,37 +167,12 @@ def _add_pooler(cluster: Cluster) -> None:
 
 
 def _restart_pooler(cluster: Cluster) -> Injury:
-    """Compare triggers through the pool with direct ones, then kill the pooler for 2 s."""
-    pooled, direct = _compare(cluster)
+    """Kill the pooler for 2 s."""
     assert cluster.pooler
     cluster.pooler.kill()
     time.sleep(2)
     cluster.pooler.start()
-    is_slower = pooled > _MAX_SLOWER * direct
-    return Injury(
-        since=time.monotonic(),
-        measured=[f"p99 of a trigger {1000 * pooled:.0f} ms, direct {1000 * direct:.0f} ms"],
-        broken=["triggers are slower through the pool"] if is_slower else (),
-    )
-
-
-def _compare(cluster: Cluster) -> tuple[float, float]:
-    """Return the 99th percentile of a trigger's seconds through the pool, and with an API that bypasses it."""
-    system, port = cluster.system, free_port()
-    direct = system.spawn("api", "--host", "127.0.0.1", "--port", str(port), environ={"DATABASE_POOL_URL": ""})
-    urls = system.url, f"http://127.0.0.1:{port}"
-    wait_until(lambda: _is_ready(urls[1]), seconds=60, what=f"the second API is ready; see {direct.log}")
-    # Alternate, so that both meet the same load of the machine.
-    seconds = [[cluster.load.trigger_timed(url) for url in urls] for _ in range(_TIMED)]
-    direct.terminate()
-    pooled, past = (statistics.quantiles(each, n=100)[-1] for each in zip(*seconds, strict=True))
-    return pooled, past
-
-
-def _is_ready(url: str) -> bool:
-    with suppress(requests.RequestException):
-        return requests.get(f"{url}/readyz", headers=HEADERS, timeout=5).ok
-    return False
+    return Injury(since=time.monotonic())
 
 
 # The broker --------------------------------------------------------------------------------------------------------
@@ -269,15 +237,30 @@ def _change_broker(cluster: Cluster) -> Injury:
 
 def _restart_all(cluster: Cluster) -> Injury:
     """Replace every process, one at a time, with concurrent readers and triggers."""
-    readers = Readers(cluster.system.url, per_second=_READS_PER_SECOND)
-    readers.start()
-    # The rate includes requests before, during and after the replacement.
-    time.sleep(2)
-    deploys.replace_all(cluster, move=readers.move)
-    since = time.monotonic()
-    time.sleep(2)
-    readers.stop()
-    return Injury(since=since, broken=readers.refused, measured=[f"{readers.rate:.0f} reads a second"])
+    urls, has_ended = [cluster.system.url], threading.Event()
+    with ThreadPoolExecutor(_READERS) as pool:
+        readers = [pool.submit(_read_until, has_ended, urls) for _ in range(_READERS)]
+        # Requests come before, during and after the replacement.
+        time.sleep(2)
+        deploys.replace_all(cluster, move=urls.append)
+        since = time.monotonic()
+        time.sleep(2)
+        has_ended.set()
+    answers = sum((each.result() for each in readers), Counter[str]())
+    broken = [f"{count} × {what}" for what, count in answers.items() if what != "200"]
+    return Injury(since=since, broken=broken, measured=[f"{answers['200']} reads"])
+
+
+def _read_until(has_ended: threading.Event, urls: list[str]) -> Counter[str]:
+    """Read from the newest URL at a steady rate. Returns the number of responses by status or error."""
+    answers = Counter[str]()
+    while not has_ended.wait(_READERS / _READS_PER_SECOND):
+        try:
+            response = requests.get(f"{urls[-1]}/v1/ava/jobs?per_page=10", headers=HEADERS, timeout=30)
+            answers[str(response.status_code)] += 1
+        except requests.RequestException as error:
+            answers[type(error).__name__] += 1
+    return answers
 
 
 def _needs_pooler() -> str | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ import requests
 from ava.domain import ids
 from chaos import effects
 from chaos.cluster import Cluster, Plan
-from chaos.effects import Effect
 from chaos.fault import Fault, Injury
 from chaos.load import WORKER, Accepted
 from chaos.mixed.kills import Kills
@@ -58,8 +56,6 @@ class _Scope:
     #: The tenant's headers, and the headers of the requests that create its jobs.
     headers: Mapping[str, str]
     creator: Mapping[str, str]
-    #: The root of a tree.
-    root: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -72,9 +68,9 @@ class _Containments:
     #: All jobs of scopes, and the numbers of held and stopped jobs.
     jobs: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    #: Seconds from the 201 until each was effective, and until it was complete.
-    effective: list[float] = field(default_factory=list)
-    complete: list[float] = field(default_factory=list)
+    #: Max seconds from the 201 until a containment was effective, and until it was complete.
+    effective: float = 0.0
+    complete: float = 0.0
     _position: int = 0
 
     def __post_init__(self) -> None:
@@ -83,16 +79,20 @@ class _Containments:
         more = {"pulled worker": (self._kill_pulled, 5), "child frozen": (self._freeze_child, 20)}
         self.kills = Kills(self.cluster, self.seed, more)
         self.cluster.system.start_sender()
-        self._tokens = [make_worker(self.cluster.system, each) for each in (_TENANT, HEADERS["x-tenant-id"])]
-        self._pulled = [self._start_pulled(token) for token in self._tokens]
+        tokens = [make_worker(self.cluster.system, each) for each in (_TENANT, HEADERS["x-tenant-id"])]
+        self._pulled = [self._start_pulled(token) for token in tokens]
         key = self._insist("POST", "/v1/ava/keys", {"name": "agent", "role": "tenant-system-admin"})
-        self._key_id, self._of_key = key["id"], {"Authorization": f"Bearer {key['token']}"}
+        of_tenant, of_key = {**HEADERS, "x-tenant-id": _TENANT}, {"Authorization": f"Bearer {key['token']}"}
+        self._scopes: dict[str, Callable[[], _Scope]] = {
+            "tenant": lambda: _Scope(kind="tenant", body={"tenant": True}, headers=of_tenant, creator=of_tenant),
+            "key": lambda: _Scope(kind="key", body={"key_id": key["id"]}, headers=HEADERS, creator=of_key),
+            "tree": self._make_tree,
+        }
 
     def run(self, rounds: int) -> None:
-        kinds: Sequence[Callable[[], _Scope]] = (self._tenant, self._key, self._tree)
         for number in range(rounds):
-            for kind in kinds:
-                self._contain(kind(), running="cancel" if number % 2 == 0 else "let_end")
+            for make in self._scopes.values():
+                self._contain(make(), running="cancel" if number % 2 == 0 else "let_end")
 
     def stop(self) -> None:
         self._threads.shutdown()
@@ -100,20 +100,11 @@ class _Containments:
             worker.stop()
         self.counts["refused"] += sum(len(worker.broken) for worker in self._pulled)
 
-    # Scopes --------------------------------------------------------------------------------------------------------
-
-    def _tenant(self) -> _Scope:
-        headers = {**HEADERS, "x-tenant-id": _TENANT}
-        return _Scope(kind="tenant", body={"tenant": True}, headers=headers, creator=headers)
-
-    def _key(self) -> _Scope:
-        return _Scope(kind="key", body={"key_id": self._key_id}, headers=HEADERS, creator=self._of_key)
-
-    def _tree(self) -> _Scope:
+    def _make_tree(self) -> _Scope:
         workers = self._random.sample([WORKER, _SLOT, PULLED] * (_CHILDREN // 3), _CHILDREN)
         given = {"worker_id": "wkr_chaos_tree", "priority": 1, "input": {"workers": workers, "seconds": 1}}
         (root,) = self.cluster.load.trigger_jobs([given])
-        return _Scope(kind="tree", body={"tree_id": root}, headers=HEADERS, creator=HEADERS, root=root)
+        return _Scope(kind="tree", body={"tree_id": root}, headers=HEADERS, creator=HEADERS)
 
     def _trigger(self, scope: _Scope) -> list[str]:
         jobs = [
@@ -126,8 +117,10 @@ class _Containments:
     # One containment -----------------------------------------------------------------------------------------------
 
     def _contain(self, scope: _Scope, *, running: str) -> None:
-        jobs = [] if scope.root else self._trigger(scope)
+        root = scope.body.get("tree_id")
+        jobs = [] if root else self._trigger(scope)
         body = {"scope": scope.body, "reason": "chaos", "running": running, "triggers": "hold"}
+        # In another thread: the main one kills, because processes end with their thread.
         creating = self._threads.submit(self._create, body, scope, pause=self._random.uniform(0.2, 1))
         time.sleep(self._random.uniform(0.2, 2))
         self.kills.kill()
@@ -135,48 +128,46 @@ class _Containments:
         if scope.kind == "tenant":
             jobs += self._trigger(scope)
         path = f"{_PATH}/{made['id']}"
-        shown = wait_until(
-            lambda: (found := self._insist("GET", f"{path}?wait=20", None, scope.headers))["complete_at"] and found,
-            seconds=_LONGEST_SECONDS,
-            what=f"{made['id']} is complete",
-        )
-        jobs = self._of_tree(scope.root) if scope.root else jobs
+        shown = self._await(f"{path}?wait=20", scope, lambda found: found["complete_at"])
+        jobs = self._of_tree(root) if root else jobs
         self.jobs += jobs
         time.sleep(self._random.uniform(0, 1))
         self._check_others()
         held = {ids.encode("job", uuid) for (uuid,) in self._query(_HELD, self._uuids(jobs))}
         lifted_at = time.time()
-        started = self._insist("POST", f"{path}/lift", {"held": "release"}, scope.headers)
-        operation = f"/v1/ava/operations/{started['id']}?wait=20"
-        wait_until(
-            lambda: self._insist("GET", operation, None, scope.headers)["state"] == "done",
-            seconds=_LONGEST_SECONDS,
-            what="the jobs are released",
-        )
+        lift = self._insist("POST", f"{path}/lift", {"held": "release"}, scope.headers)
+        self._await(f"/v1/ava/operations/{lift['id']}?wait=20", scope, lambda found: found["state"] == "done")
         self._await_end(jobs)
-        if scope.root:
-            # A killed root runs again after the lift and creates its remaining children.
-            later = sorted(set(self._of_tree(scope.root)) - set(jobs))
-            self._await_end(later)
-            self.jobs += later
-            self.cluster.load.accepted += [Accepted(id=each, at=0) for each in (*jobs, *later) if each != scope.root]
-            if len(jobs) + len(later) > 1 + _CHILDREN:
-                self.broken.append(f"{scope.root} has {len(jobs) + len(later) - 1} children instead of {_CHILDREN}")
-        effective_at, complete_at = (_seconds(shown[name]) for name in ("effective_at", "complete_at"))
-        self.effective.append(effective_at - made_at)
-        self.complete.append(complete_at - made_at)
+        if root:
+            self._accept_children(root, jobs)
+        effective_at, complete_at = (
+            datetime.fromisoformat(shown[name]).timestamp() for name in ("effective_at", "complete_at")
+        )
+        self.effective = max(self.effective, effective_at - made_at)
+        self.complete = max(self.complete, complete_at - made_at)
         self.counts += Counter({scope.kind: 1, "held": len(held), "stopped": shown["stopped_count"]})
         found = self._judge(set(jobs), held, effective_at=effective_at, complete_at=complete_at, lifted_at=lifted_at)
-        print(
-            f"{self.cluster.broker_name}: {scope.kind}, {running}: effective after {self.effective[-1]:.2f} s, "
-            f"complete after {self.complete[-1]:.2f} s, {len(held)} held, {shown['stopped_count']} stopped; "
-            f"{found or 'kept'}",
-            flush=True,
-        )
         self.broken += [f"{made['id']} ({scope.kind}, {running}): {each}" for each in found]
+
+    def _accept_children(self, root: str, jobs: Collection[str]) -> None:
+        """A killed root runs again after the lift and creates its remaining children, each of them once."""
+        later = sorted(set(self._of_tree(root)) - set(jobs))
+        self._await_end(later)
+        self.jobs += later
+        self.cluster.load.accepted += [Accepted(id=each, at=0) for each in (*jobs, *later) if each != root]
+        if (count := len(jobs) + len(later) - 1) > _CHILDREN:
+            self.broken.append(f"{root} has {count} children instead of {_CHILDREN}")
 
     def _of_tree(self, root: str) -> list[str]:
         return [ids.encode("job", uuid) for (uuid,) in self._query(_OF_TREE, str(ids.decode("job", root)))]
+
+    def _await(self, path: str, scope: _Scope, condition: Callable[[Any], Any]) -> Any:
+        """Read a record until a condition holds, and return it."""
+        return wait_until(
+            lambda: condition(found := self._insist("GET", path, None, scope.headers)) and found,
+            seconds=_LONGEST_SECONDS,
+            what=path,
+        )
 
     def _await_end(self, jobs: Collection[str]) -> None:
         wait_until(
@@ -186,10 +177,7 @@ class _Containments:
         )
 
     def _create(self, body: Mapping[str, Any], scope: _Scope, *, pause: float) -> tuple[Any, float]:
-        """Create a containment, in another thread: the main one kills, because processes end with their thread.
-
-        Returns it, and the time of the response.
-        """
+        """Create a containment. Returns it, and the time of the response."""
         time.sleep(pause)
         return self._insist("POST", _PATH, body, scope.headers), time.time()
 
@@ -205,15 +193,13 @@ class _Containments:
         for mark in marks:
             if mark.job_id not in jobs:
                 continue
-            at = mark.at + offset
+            at, is_begin = mark.at + offset, mark.kind == "begin"
+            limit, name = (effective_at, "effective_at") if is_begin else (complete_at, "complete_at")
             if at >= lifted_at:
-                starts[mark.job_id] += mark.kind == "begin"
-            elif mark.kind == "begin" and at > effective_at:
-                found.append(_late(mark, at - effective_at, "effective_at"))
-            elif at > complete_at:
-                found.append(_late(mark, at - complete_at, "complete_at"))
-        found += [f"{job_id} was held and began {starts[job_id]} times" for job_id in held if starts[job_id] != 1]
-        return found
+                starts[mark.job_id] += is_begin
+            elif at > limit:
+                found.append(f"{mark.job_id} in {mark.run}: {mark.kind} {1000 * (at - limit):.1f} ms after {name}")
+        return found + [f"{job_id} was held and began {starts[job_id]} times" for job_id in held if starts[job_id] != 1]
 
     def _check_others(self) -> None:
         """Check that no job outside of the scopes is held or stopped."""
@@ -247,39 +233,34 @@ class _Containments:
     def _insist(self, method: str, path: str, body: Any, headers: Mapping[str, str] = HEADERS) -> Any:
         """Repeat a request while the API or the database is killed."""
         sent = {**headers, "Idempotency-Key": os.urandom(8).hex()}
-        url, deadline = f"{self.cluster.system.url}{path}", time.monotonic() + _LONGEST_SECONDS
-        last = "no response"
-        while time.monotonic() < deadline:
+
+        def attempt() -> tuple[requests.Response, ...]:
             with suppress(requests.RequestException):
+                url = f"{self.cluster.system.url}{path}"
                 response = requests.request(method, url, json=body, headers=sent, timeout=40)
-                if response.status_code < 400:
-                    return response.json()["data"]
-                if path.endswith("/lift") and response.status_code == 409:
-                    # The response of the first call was lost.
-                    return self._insist("GET", "/v1/ava/operations?per_page=1", None, headers)[0]
-                last = f"{response.status_code} {response.text}"
-                assert response.status_code >= 500, last
-            time.sleep(0.1)
-        raise TimeoutError(f"{method} {path} was not accepted: {last}")
+                if response.status_code < 500:
+                    return (response,)
+            return ()
+
+        (response,) = wait_until(attempt, seconds=_LONGEST_SECONDS, what=f"{method} {path} has a response")
+        if path.endswith("/lift") and response.status_code == 409:
+            # The response of the first call was lost.
+            return self._insist("GET", "/v1/ava/operations?per_page=1", None, headers)[0]
+        assert response.ok, response.text
+        return response.json()["data"]
 
     def _query(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        for _ in range(100):
+        def attempt() -> tuple[list[tuple[Any, ...]], ...]:
             with suppress(psycopg2.Error):
-                return self.cluster.system.query(statement, *parameters)
-            time.sleep(0.1)
-        raise TimeoutError("The database does not respond")
+                return (self.cluster.system.query(statement, *parameters),)
+            return ()
+
+        (rows,) = wait_until(attempt, what="the database responds")
+        return rows
 
     @staticmethod
     def _uuids(jobs: Collection[str]) -> list[str]:
         return [str(ids.decode("job", each)) for each in jobs]
-
-
-def _seconds(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp).timestamp()
-
-
-def _late(mark: Effect, seconds: float, name: str) -> str:
-    return f"{mark.job_id} in {mark.run}: {mark.kind} {1000 * seconds:.1f} ms after {name}"
 
 
 def _contain_amid_kills(cluster: Cluster) -> Injury:
@@ -291,19 +272,15 @@ def _contain_amid_kills(cluster: Cluster) -> Injury:
         containments.run(int(os.environ.get(ROUNDS) or _ROUNDS))
     finally:
         containments.stop()
-    counts, found = containments.counts, containments.broken
-    kinds = ", ".join(f"{counts[kind]} of a {kind}" for kind in ("tenant", "key", "tree"))
-    effective, complete = containments.effective, containments.complete
+    found = containments.broken
     return Injury(
         since=since,
-        recovered_at=since + max(complete),
+        recovered_at=since + containments.complete,
         judged=containments.jobs,
         broken=[*found[:_MAX_SHOWN], *([f"{len(found)} violations, seed {seed}"] if found else [])],
         measured=[
-            f"{kinds}; {counts['held']} jobs held, {counts['stopped']} stopped, {counts['refused']} ends of pulled "
-            "runs refused; effective after "
-            f"{statistics.median(effective):.1f} s ({max(effective):.1f}), complete after "
-            f"{statistics.median(complete):.1f} s ({max(complete):.1f})",
+            ", ".join(f"{count} {name}" for name, count in sorted(containments.counts.items())),
+            f"effective after {containments.effective:.1f} s at most, complete after {containments.complete:.1f} s",
             ", ".join(f"{count} × {name}" for name, count in containments.kills.done.most_common()),
         ],
     )

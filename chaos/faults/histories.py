@@ -17,7 +17,7 @@ from chaos.mixed.load import ENVIRON, MixedLoad
 from chaos.mixed.programs import WORKERS
 from chaos.mixed.rules import violations
 
-#: Environment variables set by `chaos.histories`: minutes of load, its seed, and histories per second.
+#: Environment variables: minutes of load, its seed, and histories per second.
 MINUTES, SEED, RATE = "CHAOS_MINUTES", "CHAOS_SEED", "CHAOS_RATE"
 _MINUTES, _RATE = 1.5, 2.5
 #: Max violations in a row.

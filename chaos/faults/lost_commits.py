@@ -18,7 +18,7 @@ from chaos.load import Accepted
 from chaos.mixed.load import ENVIRON, MixedLoad
 from chaos.mixed.programs import WORKERS
 from chaos.mixed.rules import violations
-from harness.commit_cuts import CommitCuts, Kind
+from harness.commit_cuts import CommitCuts
 from harness.polling import wait_until
 from harness.store_statements import UNKNOWN
 
@@ -167,7 +167,6 @@ def _lose_responses(cluster: Cluster) -> Injury:
         judged=jobs,
         broken=[*broken, *_judge(cluster, cuts)],
         measured=_measured(cuts),
-        appendix=table(cuts),
     )
 
 
@@ -217,19 +216,6 @@ def _measured(cuts: CommitCuts) -> list[str]:
         f"{quick} quick and {slow} slow commits of {len(cuts.cut)} kinds of transactions",
         f"{len(by_statement) - len(_uncut(cuts))} of {len(by_statement)} writing statements",
     ]
-
-
-def table(cuts: CommitCuts) -> str:
-    """Return each kind of transaction with its number of cuts, and the statements that were not cut."""
-    cut = [f"| {_named(kind)} | {quick} | {slow} |" for kind, (quick, slow) in sorted(cuts.cut.items())]
-    uncut = [f"| {name} | {ELSEWHERE.get(name, 'NOT CUT')} |" for name in _uncut(cuts)]
-    return "\n".join(
-        ["| transaction | quick | slow |", "|---|---|---|", *cut, "", "| not cut here | because |", "|---|---|", *uncut]
-    )
-
-
-def _named(kind: Kind) -> str:
-    return ", ".join(kind)
 
 
 FAULTS = (

@@ -1,10 +1,9 @@
-"""Faults around job options: expiry, and the memory limit."""
+"""Faults around job options: expiry."""
 
 from __future__ import annotations
 
 import time
 
-from ava.dispatcher.feed.fair_queue import COSTS_SECONDS
 from ava.domain import ids
 from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
@@ -18,19 +17,6 @@ _FED_SECONDS, _DARK_SECONDS = 0.7, 6.0
 _TOLERANCE_SECONDS = 1.0
 _LATE = "SELECT count(*) FROM jobs WHERE status = 'queued' AND started_at IS NULL AND expires_at < now()"
 _EXPIRED = "SELECT id::text FROM jobs WHERE status = 'cancelled' AND error LIKE 'Expired: %%' AND started_at IS NULL"
-
-_BRIEF = "wkr_chaos_brief_limited"
-_BRIEF_JOBS, _GREEDY_JOBS = 4_000, 12
-#: Seeds the dispatcher's statistics of the worker: very many jobs took a second in total.
-_KNOWN = f"INSERT INTO job_totals VALUES ('{_BRIEF}', 'completed', 0, 0, 1000000000, 0, 0, 0, 1) RETURNING 1"
-_HARMED = f"""
-SELECT count(*) FROM jobs WHERE worker_id = '{_BRIEF}' AND input ->> 'mb' IS NULL
-    AND (losses > 0 OR attempt > 1 OR status <> 'completed')
-"""
-_GREEDY = f"""
-SELECT count(*) FROM jobs WHERE worker_id = '{_BRIEF}' AND input ->> 'mb' IS NOT NULL
-    AND status = 'completed' AND attempt = 2 AND losses = 0
-"""
 
 
 def _expire_in_the_dark(cluster: Cluster) -> Injury:
@@ -67,34 +53,10 @@ def _expired(cluster: Cluster) -> set[str]:
     return {ids.encode("job", uuid) for (uuid,) in cluster.system.query(_EXPIRED)}
 
 
-def _exceed_memory_in_groups(cluster: Cluster) -> Injury:
-    """Let some short jobs of a group exceed their memory limit: half grow, half allocate everything and are killed."""
-    cluster.system.query(_KNOWN)
-    time.sleep(COSTS_SECONDS)
-    since = time.monotonic()
-    for number in range(_GREEDY_JOBS):
-        cluster.load.trigger_bulk(_BRIEF, count=_BRIEF_JOBS // _GREEDY_JOBS, seconds=0, priority=1)
-        greedy = {"seconds": 0, "mb": 400, "grows": number % 2 == 0}
-        cluster.load.trigger_one(worker_id=_BRIEF, priority=1, input=greedy)
-    over = f"SELECT count(*) FROM jobs WHERE worker_id = '{_BRIEF}' AND completed_at IS NULL"
-    wait_until(lambda: cluster.system.query(over) == [(0,)], seconds=120, what="every brief job has ended")
-    recovered_at = time.monotonic()
-    (harmed,), (greedy_ends,) = cluster.system.query(_HARMED)[0], cluster.system.query(_GREEDY)[0]
-    broken = [f"{harmed} brief jobs were lost, repeated or failed"] if harmed else []
-    broken += [] if greedy_ends == _GREEDY_JOBS else [f"{greedy_ends} of {_GREEDY_JOBS} were stopped and repeated"]
-    return Injury(since=since, recovered_at=recovered_at, broken=broken, measured=(f"{_GREEDY_JOBS} stopped",))
-
-
 FAULTS = (
     Fault(
         name="both dispatchers killed and the broker wiped while a thousand jobs expire",
         inject=_expire_in_the_dark,
         promised_seconds=5,
-    ),
-    Fault(
-        name="memory exceeded by some of the brief jobs that a message stands for",
-        inject=_exceed_memory_in_groups,
-        promised_seconds=120,
-        runs_alone=True,
     ),
 )

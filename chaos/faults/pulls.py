@@ -1,4 +1,4 @@
-"""Faults of pulled runs: their workers die, freeze and return, and the API is killed."""
+"""Faults of pulled runs: their workers die, freeze and return, and the broker is away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 
 from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
-from chaos.faults.processes import kill_api
 from chaos.pulled_worker import WORKER, PulledWorker, are_completed, make_worker
 from harness.polling import wait_until
 
@@ -71,26 +70,6 @@ def _freeze(cluster: Cluster) -> Injury:
     return Injury(since=since, recovered_at=recovered, broken=broken)
 
 
-def _kill_api(cluster: Cluster) -> Injury:
-    """Kill the API repeatedly between claims or ends and their responses."""
-    token = make_worker(cluster.system)
-    workers = [PulledWorker(system=cluster.system, effects=cluster.effects_path, token=token) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    jobs = []
-    for _ in range(4):
-        jobs += cluster.load.trigger_bulk(WORKER, count=_JOBS)
-        time.sleep(0.7)
-        kill_api(cluster)
-    since = time.monotonic()
-    wait_until(are_completed(cluster.system, jobs), seconds=_LONGEST_WAIT_SECONDS, what="the jobs are completed")
-    recovered = time.monotonic()
-    for worker in workers:
-        worker.stop()
-    broken = [message for worker in workers for message in worker.broken]
-    return Injury(since=since, recovered_at=recovered, broken=broken)
-
-
 def _stop_broker(cluster: Cluster) -> Injury:
     """Stop the broker for 20 s; pulled jobs do not need it."""
     token = make_worker(cluster.system)
@@ -113,6 +92,5 @@ def _stop_broker(cluster: Cluster) -> Injury:
 FAULTS = (
     Fault(name="100 pulled runs whose workers die at once", inject=_die_at_once, promised_seconds=18),
     Fault(name="a worker that pulls frozen for 20 s, which then writes", inject=_freeze, promised_seconds=25),
-    Fault(name="kill -9 of the API between claims, ends and their answers", inject=_kill_api, promised_seconds=60),
     Fault(name="broker away for 20 s while jobs are pulled", inject=_stop_broker, promised_seconds=10),
 )

@@ -49,7 +49,7 @@ connections of one address.
 _ALERTS = """# Alerts
 
 Look up an alert of `deploy/prometheus/alerts.yml`: what it means, and what to do. Act on a *page* now, on a *ticket*
-today. Run `ava doctor` first. `python -m chaos.alerts` tries each in a real Prometheus.
+today. Run `ava doctor` first.
 """
 _OPERATIONS = """# Operations
 

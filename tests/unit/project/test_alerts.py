@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from chaos import alert_faults
 from harness.system import ROOT
 
 _DEPLOY = ROOT / "deploy"
@@ -239,8 +238,6 @@ def test_each_alert_has_its_fault() -> None:
     rules = yaml.safe_load(ALERTS.read_text())
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
     assert set().union(*(fires for _, fires in FAULTS.values())) == alerts
-    # Those of a running Prometheus and real processes.
-    assert set().union(*(fault.fires for fault in alert_faults.FAULTS)) == alerts
 
 
 def test_the_alert_of_dead_processes_knows_the_jobs_of_each_way_to_scrape_them() -> None:
