@@ -228,7 +228,7 @@ def run(seconds: float, *, attacks: Sequence[str] = (), compares: bool = True) -
     `compares`: also measure the honest tenant without attacks, to compare durations.
     """
     outcome = Outcome()
-    with _honest_tenant() as (honest, pid, log):
+    with honest_tenant() as (honest, pid, log):
         watched = WatchedProcesses(pid, log)
         beside, found = _attacked(honest, seconds, attacks)
         watched.stop()
@@ -262,7 +262,7 @@ def _beside_storm(seconds: float) -> Condition:
     """
     found = []
     for limit in (0, PROCESSES * 3 // 4):
-        with _honest_tenant({"AVA_TENANT_MAX_RUNNING": str(limit)}) as (honest, _, _):
+        with honest_tenant({"AVA_TENANT_MAX_RUNNING": str(limit)}) as (honest, _, _):
             figures, _ = _attacked(honest, seconds, [STORM], patience=_STORM_PATIENCE)
             found.append(figures)
     free, limited = (f"{len(each.starts)} of {len(each.triggers) - each.refused}" for each in found)
@@ -275,7 +275,7 @@ def _beside_storm(seconds: float) -> Condition:
 
 
 @contextmanager
-def _honest_tenant(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[_Honest, int, Path]]:
+def honest_tenant(environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[_Honest, int, Path]]:
     """Run the honest tenant on a new system; yields it, the system's process id and output."""
     receiver = Receiver()
     with private_folder() as folder, _up(folder, environ) as (port, pid, log):
@@ -287,7 +287,7 @@ def _honest_tenant(environ: Mapping[str, str] = MappingProxyType({})) -> Iterato
 
 
 def _alone(seconds: float, cpu_share: float) -> _Figures:
-    with _honest_tenant() as (honest, _, _):
+    with honest_tenant() as (honest, _, _):
         burner = subprocess.Popen((sys.executable, "-c", _BURN, str(cpu_share)))
         try:
             return honest.work(seconds)

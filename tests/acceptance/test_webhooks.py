@@ -225,7 +225,6 @@ def test_an_address_is_checked_when_it_is_called(shared: System, receive: Receiv
 
 @ON_REDIS
 def test_endpoints_that_hang_delay_no_other_endpoint(shared: System, receive: Receive, deaf: SilentServer) -> None:
-    # A short form of `python -m bench webhooks`, where there are a thousand.
     receiver = receive()
     # Far longer than a busy machine takes for the first request to each endpoint.
     _send(shared, AVA_WEBHOOK_TIMEOUT_SECONDS="60")
@@ -254,7 +253,6 @@ def test_endpoints_that_hang_delay_no_other_endpoint(shared: System, receive: Re
 def test_a_killed_sender_loses_no_event_and_no_event_is_sent_twice_without_a_kill(
     shared: System, receive: Receive, deaf: SilentServer
 ) -> None:
-    # A short form of `python -m bench webhooks`.
     healthy = [receive(lambda _: Reply(after=0.01)) for _ in range(2)]
     failing = receive()
     failing.reply = lambda received: Reply(
