@@ -26,7 +26,8 @@ _MAX_RULES = 256
 class ApprovalRule:
     #: The arguments of `ApprovalRequest.of` without the payload.
     fields: Mapping[str, Any]
-    #: The pattern that the input must match; None: each input.
+    #: The pattern that the input must match; None: each input. A value of another type counts as matching, because a
+    #: handler may convert it.
     when: Pattern | None
 
     @classmethod
@@ -39,7 +40,8 @@ class ApprovalRule:
         fields = {name: value for name, value in given.items() if name != "when"}
         ApprovalRequest.of(**fields)
         try:
-            when = None if given.get("when") is None else compile_pattern(given["when"])
+            pattern = given.get("when")
+            when = None if pattern is None else compile_pattern(pattern, takes_other_types=True)
         except ValueError as error:
             raise ValueError(f"when: {error}") from error
         return cls(fields, when)

@@ -102,12 +102,15 @@ def test_the_end_of_the_job_withdraws_its_approval(starters: Starters) -> None:
         ({"amount": [{"numeric": [">", 100]}]}, True),
         ({"amount": [{"numeric": [">", 1000]}]}, False),
         ({"to": {"country": ["KP"]}}, False),
+        # A string, which the handler may convert.
+        ({"limit": [{"numeric": [">", 100]}]}, True),
+        ({"missing": [{"numeric": [">", 100]}]}, False),
         # More comparisons than a pattern may make.
         ({"many": [0]}, True),
     ],
 )
 def test_a_pattern_over_the_input_decides_who_is_asked(starters: Starters, when: Any, asks: bool) -> None:
-    job_input = {"amount": 500, "to": {"country": "CH"}, "many": [-1] * 20_001}
+    job_input = {"amount": 500, "limit": "500", "to": {"country": "CH"}, "many": [-1] * 20_001}
     starters.set_worker(RULE | {"when": when})
     job = starters.api.trigger(input=job_input)
     assert (job["waits_for"] == "approval", len(starters.asked(job["id"]))) == (asks, asks)

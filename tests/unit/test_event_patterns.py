@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ava.domain.access.actor import Actor
+from ava.domain.approval_rule import ApprovalRule
 from ava.domain.events.event import EventSpec, InboundEvent
 from ava.domain.events.hook import BodyTooLarge, read_body, unpacked
 from ava.domain.events.pattern_rules import PatternError
@@ -88,6 +89,42 @@ def test_a_pattern_matches_as_eventbridge_does(pattern: Any, matches: bool) -> N
     compiled = compile_pattern(pattern)
     assert compiled.matches(EVENT) is matches
     assert (compiled.reason(EVENT) is None) is matches
+
+
+_ABOVE_100 = [{"numeric": [">", 100]}]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "job_input", "of_an_approval", "of_an_event"),
+    [
+        *(
+            ({"n": _ABOVE_100}, {"n": value}, True, False)
+            for value in ("500", True, None, {"x": 500}, [[500]], [5, "500"])
+        ),
+        *(({"n": _ABOVE_100}, job_input, False, False) for job_input in ({"n": 5}, {"n": [5.0, 6]}, {"n": []}, {})),
+        ({"n": _ABOVE_100, "to": ["KP"]}, {"n": "500", "to": "CH"}, False, False),
+        ({"n": [*_ABOVE_100, "all"]}, {"n": "some"}, False, False),
+        ({"n": [*_ABOVE_100, "all"]}, {"n": False}, True, False),
+        ({"dry_run": [False]}, {"dry_run": 0}, True, False),
+        ({"dry_run": [False]}, {"dry_run": True}, False, False),
+        ({"n": [7]}, {"n": 8.5}, False, False),
+        ({"to": [{"prefix": "K"}]}, {"to": 7}, True, False),
+        ({"to": [{"suffix": "P"}]}, {"to": "CH"}, False, False),
+        ({"ip": [{"cidr": "10.0.0.0/8"}]}, {"ip": 167_772_161}, True, False),
+        ({"to": [{"anything-but": ["CH"]}]}, {"to": "CH"}, False, False),
+        ({"to": [{"anything-but": ["CH"]}]}, {"to": 7}, True, True),
+        ({"to": [{"exists": False}]}, {"to": 7}, False, False),
+        ({"to": {"country": ["KP"]}}, {"to": "KP"}, True, False),
+        ({"to": {"country": ["KP"]}}, {"to": [{"country": "CH"}, "KP"]}, True, False),
+        ({"to": {"country": ["KP"]}}, {"to": [{"country": "CH"}]}, False, False),
+        *(({"to": {"country": ["KP"]}}, job_input, False, False) for job_input in ({}, {"to": {}}, {"to": []})),
+    ],
+)
+def test_a_value_of_another_type_matches_for_an_approval_and_a_missing_one_does_not(
+    pattern: Any, job_input: Any, of_an_approval: bool, of_an_event: bool
+) -> None:
+    assert ApprovalRule.of({"title": "Refund?", "when": pattern}).applies(job_input) is of_an_approval
+    assert compile_pattern(pattern).matches(job_input) is of_an_event
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,25 @@ def make_tests(rules: Iterable[ReadRule]) -> tuple[Test, ...]:
     return tuple(tests)
 
 
+def other_types(rules: Iterable[ReadRule]) -> tuple[Test, ...]:
+    """Return a test that holds for values of no type that the rules compare; none if they only test presence."""
+    types = {each for operator, operand in rules for each in _compared_types(operator, operand)}
+    return (Test(lambda value: type(value) not in types),) if types else ()
+
+
+def _compared_types(operator: str, operand: Any) -> Iterable[type]:
+    if operator == "anything-but":
+        operator, operands = operand
+        return {each for one in operands for each in _compared_types(operator, one)}
+    if operator == "exists":
+        return ()
+    if operator in ("prefix", "suffix", "cidr"):
+        return (str,)
+    if operator == "numeric" or type(operand) in _NUMBERS:
+        return _NUMBERS
+    return (type(operand),)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 

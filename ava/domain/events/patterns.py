@@ -17,6 +17,7 @@ from ava.domain.events.pattern_rules import (
     PatternError,
     Test,
     make_tests,
+    other_types,
     read_rule,
     shown,
     shown_value,
@@ -81,6 +82,8 @@ class _Branch:
 
     path: str
     fields: tuple[tuple[str, _Leaf | _Branch], ...]
+    #: Whether a present value that is no object matches.
+    takes_others: bool
 
     def fault(self, value: Any, comparisons: Comparisons) -> tuple[_Leaf | _Branch, Any] | None:
         """Return None if the value matches, otherwise the node and the value that fail."""
@@ -88,10 +91,15 @@ class _Branch:
             comparisons.add(len(value))
             found: tuple[_Leaf | _Branch, Any] | None = (self, MISSING)
             for each in value:
-                if isinstance(each, dict) and (found := self.fault(each, comparisons)) is None:
+                if not isinstance(each, dict):
+                    if self.takes_others:
+                        return None
+                elif (found := self.fault(each, comparisons)) is None:
                     return None
             return found
         is_object = isinstance(value, dict)
+        if self.takes_others and not is_object and value is not MISSING:
+            return None
         comparisons.add(1 + len(self.fields))
         for name, node in self.fields:
             inner = value.get(name, MISSING) if is_object else MISSING
@@ -129,14 +137,18 @@ class Pattern:
         return f"{node.path}: {shown_value(value)} does not match {node.expected}"
 
 
-def compile_pattern(given: Any) -> Pattern:
-    """Compile a pattern. Raise `PatternError` with the path of the first fault."""
-    compiler = _Compiler()
+def compile_pattern(given: Any, *, takes_other_types: bool = False) -> Pattern:
+    """Compile a pattern. Raise `PatternError` with the path of the first fault.
+
+    With `takes_other_types`, a value of another JSON type than its rules compare matches; a missing one does not.
+    """
+    compiler = _Compiler(takes_other_types)
     return Pattern(compiler.branch("", given, level=1))
 
 
 class _Compiler:
-    def __init__(self) -> None:
+    def __init__(self, takes_other_types: bool) -> None:
+        self._takes_other_types = takes_other_types
         self._rules = 0
 
     def branch(self, path: str, given: Any, *, level: int) -> _Branch:
@@ -147,7 +159,8 @@ class _Compiler:
             raise PatternError(path, f"{sentence} (limit pattern_levels)")
         if not given and path:
             raise PatternError(path, "It is empty; omit it, or name a field.")
-        return _Branch(path, tuple((name, self._node(path, name, each, level)) for name, each in given.items()))
+        fields = tuple((name, self._node(path, name, each, level)) for name, each in given.items())
+        return _Branch(path, fields, self._takes_other_types)
 
     def _node(self, path: str, name: str, given: Any, level: int) -> _Leaf | _Branch:
         path = f"{path}.{name}" if path else name
@@ -167,5 +180,7 @@ class _Compiler:
             raise PatternError(path, f"{sentence} (limit pattern_rules)")
         rules = [read_rule(f"{path}[{index}]", each) for index, each in enumerate(given)]
         tests = make_tests(rules)
+        if self._takes_other_types:
+            tests += other_types(rules)
         takes_missing = ("exists", False) in rules
         return _Leaf(path, tests, sum(test.cost for test in tests), shown(given), takes_missing)
