@@ -24,7 +24,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick test-long model coverage check static lowest records commands manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick test-long model coverage check static lowest records manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -68,7 +68,6 @@ static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, 
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python -m tools.client_records --check
 	@$(BIN)/python -m tools.client_methods --check
-	@$(BIN)/python -m tools.commands --check
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
 	@$(BIN)/python -m tools.dashboard check
@@ -94,9 +93,6 @@ pictures: $(READY) ## Take the pictures of the dashboard in docs/images from a s
 screenshots: $(READY) ## Take every page, large and small, light and dark, into build/screenshots
 	@tools/servers.sh redis chromium
 	@$(BIN)/python -m pytest --timeout=900 tests/acceptance/screenshots.py -k large_and_small $(ARGS)
-
-commands: $(INSTALLED) ## Write docs/reference/cli.md from the commands of `ava`
-	@$(BIN)/python -m tools.commands
 
 manifests: $(INSTALLED) ## Write deploy/kubernetes from the chart in deploy/helm; needs helm or Go
 	@$(BIN)/python -m tools.manifests

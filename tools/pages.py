@@ -1,7 +1,7 @@
 """`python -m tools.pages`: checks the pages of these docs, and prints how long they are; `--wrap FILE …` wraps lines.
 
-It checks the links and anchors of every page of the project, and of docs/ and README.md the code blocks, the length of
-lines, and the length of pages.
+It checks the links and anchors of every page of the project, and of docs/ and README.md the code blocks and the length
+of lines. `tools/size.py` bounds the words.
 """
 
 from __future__ import annotations
@@ -24,10 +24,6 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 #: Characters of a line; a table's row, a heading and a line that cannot be broken may be longer.
 MAX_LINE_CHARACTERS = 100
-#: Words of a page. A reference is looked up and not read, so it may be longer.
-MAX_PAGE_WORDS = 3000
-#: Words of a page that has a bound of its own.
-MAX_WORDS_OF = {"docs/explain/performance.md": 2000}
 
 _LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 _ITEM = re.compile(r"(\s*)([-*]|\d+\.)\s+")
@@ -182,17 +178,13 @@ def _problem_of(language: str, code: str) -> str | None:
 
 
 def too_long(page: Path) -> Iterator[str]:
-    """Returns a sentence for each line of a page, and for the page, that is too long."""
+    """Returns a sentence for each line of a page that is too long."""
     markdown = page.read_text()
     for block in blocks(markdown):
         for number, line in enumerate(block.lines if block.kind in ("item", "prose") else ()):
             if len(line) > MAX_LINE_CHARACTERS and line not in _wrapped_lines(block):
                 where = f"line {block.first + number + 1}"
                 yield f"{where}: {len(line)} characters; `python -m tools.pages --wrap FILE` wraps them"
-    name, words = _name(page), len(markdown.split())
-    most = MAX_WORDS_OF.get(name, MAX_PAGE_WORDS)
-    if words > most and "reference" not in page.parts:
-        yield f"{words} words, and at most {most} are allowed"
 
 
 def not_in_site(page: Path) -> Iterator[str]:

@@ -27,7 +27,7 @@ from tools.site import reference  # noqa: E402 - it is found by the path above
 DOCS = ROOT / "docs"
 #: Pages outside docs/ that the site has below project/.
 PAGES = (
-    *("CHANGELOG.md", "CONTRIBUTING.md", "bench/README.md", "bench/RESULTS.md", "bench/NOTES.md"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md", "bench/RESULTS.md", "bench/NOTES.md"),
     *("chaos/README.md", "chaos/RESULTS.md", "chaos/THREATS.md"),
     *("ava/README.md", "ava/dispatcher/feed/README.md", "ava/node/README.md"),
     *("ava/store/jobs/transitions/README.md", "ava/store/containments/README.md"),

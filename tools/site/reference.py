@@ -1,4 +1,4 @@
-"""The pages of the site that are written from the code: settings, limits, alerts, and the API's operations.
+"""The pages of the site that are written from the code: settings, limits, alerts, commands, and the API's operations.
 
 The repository does not contain them: there, links lead to their sources (`SOURCES`), and on the site to the pages.
 """
@@ -11,9 +11,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from ava import setting_values
+from ava.cli.main import cli
 from ava.domain.limits.table import LIMITS
 from ava.settings import ClientSettings, Settings
 from tools.openapi import description
@@ -24,6 +26,7 @@ SOURCES = {
     "ava/settings.py": "reference/configuration.md",
     "ava/domain/limits/table.py": "reference/limits.md",
     "deploy/prometheus/alerts.yml": "reference/alerts.md",
+    "ava/cli/main.py": "reference/cli.md",
     "tools/openapi.py": "reference/operations.md",
 }
 #: From here on a maximum only catches typing errors.
@@ -51,6 +54,13 @@ _ALERTS = """# Alerts
 Look up an alert of `deploy/prometheus/alerts.yml`: what it means, and what to do. Act on a *page* now, on a *ticket*
 today. Run `ava doctor` first.
 """
+_COMMANDS = """# Commands
+
+Every command of `ava`. `ava COMMAND --help` prints its arguments and options with an example, and [Use the command
+line](../how-to/command_line.md) explains profiles, output and completion. Commands marked with \\* call the API.
+`ava api`, `ava worker`, `ava dispatcher` and `ava webhooks` without a verb are `ava start api`, `node`, `dispatcher`
+and `sender`.
+"""
 _OPERATIONS = """# Operations
 
 Every operation of the API with its parameters, from `/openapi.json`: its command, and its method of the clients, whose
@@ -67,7 +77,7 @@ fields marked *required*; a newer server may return further fields.
 def pages() -> dict[str, str]:
     """Return the Markdown of each page by its path below docs/."""
     document = description()
-    written = (configuration(), limits(), alerts(), operations(document))
+    written = (configuration(), limits(), alerts(), commands(), operations(document))
     return {**dict(zip(SOURCES.values(), written, strict=True)), "reference/fields.md": fields_of(document)}
 
 
@@ -158,6 +168,28 @@ def alerts() -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def commands() -> str:
+    """Return the page of all commands: a row for each."""
+    rows = ["| command | purpose |", "|---|---|"]
+    for command, path in _commands(cli, click.Context(cli, info_name="ava")):
+        mark = "\\*" if any(parameter.name == "url" for parameter in command.params) else ""
+        rows.append(f"| `{path}`{mark} | {command.get_short_help_str(limit=200)} |")
+    return "\n".join([_COMMANDS, *rows, ""])
+
+
+def _commands(group: click.Group, ctx: click.Context) -> Iterator[tuple[click.Command, str]]:
+    """Yield each shown command below a group with its path, by name."""
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        if command is None or command.hidden:
+            continue
+        child = click.Context(command, info_name=name, parent=ctx)
+        if isinstance(command, click.Group):
+            yield from _commands(command, child)
+        else:
+            yield command, child.command_path
 
 
 def operations(document: Mapping[str, Any]) -> str:

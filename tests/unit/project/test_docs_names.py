@@ -1,13 +1,20 @@
-"""Every module, file, command and setting that a page names exists."""
+"""Every module, file, command, setting, state, outcome, wait reason and extra that a page names exists."""
 
 from __future__ import annotations
 
 import ast
 import re
+import tomllib
+from configparser import ConfigParser
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from ava.domain.jobs import run_log, wait_reasons
+from ava.domain.jobs.run_outcome import Ending
+from ava.settings import unknown_names
 from harness.system import ROOT
+from tools.openapi import description
 
 ROOMS = "ava|workers|bench|chaos|harness|tests"
 PAGES = sorted(
@@ -27,10 +34,14 @@ DOTTED = re.compile(rf"(?:`|python -m )((?:{ROOMS})(?:\.\w+)+)\b(?!/)")
 PATH = re.compile(rf"(?<![\w/.:-])((?:{ROOMS}|deploy|docs|tools)/[\w./*@-]*\w)")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 TARGET = re.compile(r"(?:(?:`|^ {4})make ([a-z]+)|^make ([a-z]+) +#)", re.MULTILINE)
-SETTING = re.compile(r"\bAVA_[A-Z_]*[A-Z]\b(?!_)")
-
+SETTING = re.compile(r"\b(AVA_[A-Z0-9_]*[A-Z0-9])\b(?!_)")
 #: The first column of a table of renamed things.
 FORMER = re.compile(r"^\| setting `AVA_\w+` \|", re.MULTILINE)
+#: The tables of a field's values: the field is the head of their first column.
+TABLE = re.compile(r"^\| `(\w+)` \|.*\n\|[-|]+\|\n((?:\|.*\n)+)", re.MULTILINE)
+#: A value in a filter, an option or an example of a record.
+VALUE = re.compile(r"""(?:\b(status|waits_for)(?:\]=|"?: ?"|=")|--(status|waits-for) )([a-z]+)\b""")
+EXTRA = re.compile(r"(?:ava[-_]jobs(?:-client)?|['\" ]\.)\[([\w,-]+)\]")
 
 
 def test_every_module_that_a_page_names_exists() -> None:
@@ -53,10 +64,47 @@ def test_every_command_and_setting_that_a_page_names_exists() -> None:
         content = page.read_text()
         targets = {quoted or listed for quoted, listed in TARGET.findall(content)}
         assert {name for name in targets if not re.search(rf"^{name}:", makefile, re.MULTILINE)} == set(), page
-        # The configuration of one worker is made up by its author.
-        without_former = FORMER.sub("", content)
-        settings = {name for name in SETTING.findall(without_former) if not name.startswith("AVA_WORKER_")}
-        assert {name for name in settings if name not in _source()} == set(), page
+        assert unknown_names(dict.fromkeys(SETTING.findall(FORMER.sub("", content)), "x")) == [], page
+
+
+def test_the_tables_of_outcomes_and_wait_reasons_have_the_names_of_the_code() -> None:
+    # A run that was released never began, and the API does not list it.
+    outcomes = {run_log._OUTCOMES.get(each, each.value) for each in Ending if each is not Ending.RELEASED}
+    names = {"outcome": outcomes, "waits_for": {"null", *wait_reasons.KNOWN}}
+    found: dict[str, set[str]] = {field: set() for field in names}
+    for page in PAGES:
+        for field, rows in TABLE.findall(page.read_text()):
+            if field in names:
+                cells = " ".join(row.split("|")[1] for row in rows.splitlines())
+                found[field] |= set(re.findall(r"\w+", cells))
+    assert found["waits_for"] == names["waits_for"]
+    # A job that ran twice had other outcomes before its last run.
+    assert found["outcome"] == outcomes - {"completed", "cancelled"}
+
+
+def test_every_state_and_wait_reason_in_an_example_exists() -> None:
+    known = {"status": set(_values_of("status", description())), "waits_for": {*wait_reasons.KNOWN}}
+    # The CHANGELOG also names former values.
+    for page in set(PAGES) - {ROOT / "CHANGELOG.md"}:
+        values = [
+            (quoted or option.replace("-", "_"), value) for quoted, option, value in VALUE.findall(page.read_text())
+        ]
+        wrong = [(field, value) for field, value in values if value not in known[field]]
+        assert wrong == [], page
+
+
+def test_every_extra_that_a_page_names_exists() -> None:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    client = tomllib.loads((ROOT / "clients" / "python" / "pyproject.toml").read_text())
+    extras = {*config["options.extras_require"], *client["project"]["optional-dependencies"]}
+    for page in (*PAGES, *ROOT.glob("clients/*/README.md")):
+        named = {name for names in EXTRA.findall(page.read_text()) for name in names.split(",")}
+        assert named <= extras, page
+    install = (ROOT / "docs" / "operate" / "install.md").read_text()
+    assert set(
+        re.findall(r"^\| `([\w-]+)` \| ", install.partition("| extra of")[2].partition("\n\n")[0], re.MULTILINE)
+    ) == {*config["options.extras_require"]} - {"docs", "test", "dev"}
 
 
 def test_a_name_that_does_not_exist_is_found() -> None:
@@ -64,6 +112,20 @@ def test_a_name_that_does_not_exist_is_found() -> None:
     assert _resolves("ava.JobCancelled")
     assert not _resolves("ava.store.jobs.transitions.claim.claim_it")
     assert not _resolves("ava.store.job.runs")
+
+
+def _values_of(field: str, node: Any) -> list[str]:
+    """Return the values of all fields and filters of this name in the API's description."""
+    if isinstance(node, list):
+        return [value for each in node for value in _values_of(field, each)]
+    if not isinstance(node, dict):
+        return []
+    found = [value for each in node.values() for value in _values_of(field, each)]
+    named = [node.get(field), node.get("schema") if node.get("name") == f"filter[{field}]" else None]
+    for schema in named:
+        if isinstance(schema, dict):
+            found += schema.get("enum", []) + schema.get("x-known-values", [])
+    return found
 
 
 @cache
