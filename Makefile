@@ -106,7 +106,7 @@ chaos: $(READY) ## Inject every fault under load on both brokers and check the o
 	@$(BIN)/python -m chaos $(ARGS)
 
 ha: $(READY) ## Let servers and processes fail over under load and check the outcome; 20 minutes (ARGS="--fault Sentinel --jobs 500")
-	@tools/servers.sh redis rabbitmq pgbouncer patroni etcd
+	@tools/servers.sh redis rabbitmq pgbouncer
 	@$(BIN)/python -m chaos.ha $(ARGS)
 
 hostile: $(READY) ## Run an honest tenant beside one that attacks in every known way; seven minutes (ARGS="--seconds 30")

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from ava.domain import ids
 from ava.domain.jobs.job import JobSpec
-from ava.errors import JobStateConflict
 from bench import measures
 from bench.footprint import pss
 from bench.peers.drains import PEERS
@@ -20,7 +18,6 @@ from bench.table import BASELINE, OURS
 
 _MIB = 2**20
 _SECONDS = 10.0
-_CANCELS = 50
 _URGENT = 20
 #: Slots of the measured nodes, each a tuple of their number in each slot process.
 _NODES = ((200,), (200, 200), (10, 10))
@@ -65,13 +62,13 @@ def _wait(run: Run, ours: Slots, jobs: int) -> None:
         running = "SELECT count(*) FROM jobs WHERE status = 'running'"
         until(lambda: ours.database.value(running) >= 0.9 * jobs or ours.finished() > 0)
         beside = _urgent_ms(ours, _URGENT)
-        cancels, memory = _cancel_ms(ours), pss(node) / _MIB
+        memory = pss(node) / _MIB
         is_left = "SELECT count(*) FROM jobs WHERE completed_at IS NULL"
         until(lambda: not ours.database.value(is_left), every=0.05)
         took = ours.database.value("SELECT extract(epoch FROM max(completed_at) - min(created_at))::float8 FROM jobs")
     name = "2,000 jobs that wait 10 s in slots"
     run.table.add(name, BASELINE, {"an urgent job starts after ms": idle})
-    figures = {"share of the best possible": _SECONDS / took, "node MiB": memory, "slowest of 50 cancels, ms": cancels}
+    figures = {"share of the best possible": _SECONDS / took, "node MiB": memory}
     run.table.add(name, OURS, {**figures, "an urgent job starts after ms": beside})
 
 
@@ -106,15 +103,3 @@ def _urgent_ms(ours: Slots, count: int) -> float:
             " FROM jobs WHERE worker_id = 'wkr_noop'"
         )
     )
-
-
-def _cancel_ms(ours: Slots) -> float:
-    """Return the longest milliseconds of a cancel, sequentially."""
-    newest = "SELECT id::text FROM jobs WHERE status = 'running' ORDER BY started_at DESC LIMIT %s"
-    for (uuid,) in ours.database.rows(newest, _CANCELS):
-        with suppress(JobStateConflict):
-            ours.jobs.cancel(ours.caller, ids.encode("job", uuid))
-        stopping = "SELECT count(*) FROM jobs WHERE cancel_requested_at IS NOT NULL AND completed_at IS NULL"
-        until(lambda stopping=stopping: not ours.database.value(stopping), every=0.002)  # type: ignore[misc]
-    took = "SELECT extract(epoch FROM max(completed_at - cancel_requested_at))::float8 * 1000 FROM jobs"
-    return float(ours.database.value(took))

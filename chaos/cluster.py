@@ -24,7 +24,6 @@ from chaos.proxy import Proxy, proxy_to, through
 from harness.commit_cuts import CommitCuts
 from harness.running_process import RunningProcess
 from harness.servers.clock import SteppedClock
-from harness.servers.patroni import PatroniCluster
 from harness.servers.pgbouncer import PgBouncer
 from harness.servers.postgres import running_postgres
 from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
@@ -107,7 +106,6 @@ class Cluster:
     #: Servers that `prepare` adds; they stop after the system.
     servers: ExitStack = field(default_factory=ExitStack)
     standby: Standby | None = None
-    patroni: PatroniCluster | None = None
     pooler: PgBouncer | None = None
     sentinels: SentinelGroup | None = None
     members: list[RabbitMQ] = field(default_factory=list)

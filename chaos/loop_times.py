@@ -1,8 +1,8 @@
 """Measure the API's longest event loop iteration for each hostile body: `python -m chaos.loop_times [--body WORD]`.
 
-Each body of `chaos.costly_bodies`, and malformed requests of `chaos.fuzz`, are sent to an API of one process, one after
-the other. Prints each longest iteration and the processor time of the whole process during it, and exits with 1 if one
-took more than 50 ms. An iteration also waits for the GIL, so it reveals threads that do not release it.
+Each body of `chaos.costly_bodies` is sent to an API of one process, one after the other. Prints each longest iteration
+and the processor time of the whole process during it, and exits with 1 if one took more than 50 ms. An iteration also
+waits for the GIL, so it reveals threads that do not release it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import requests
 from ava import settings as settings_module
 from ava.store.engine import schema
 from chaos.costly_bodies import COPIES, SUBSCRIPTIONS, Body, bodies
-from chaos.sender import Sender
 from harness.servers.postgres import running_postgres
 from harness.servers.redis import running_redis
 from harness.servers.server import private_folder
@@ -29,7 +28,6 @@ from harness.system import HEADERS, System
 
 MAX_SECONDS = 0.05
 _TIMES = 3
-_FUZZED = 400
 #: Seconds after a response in which the process may still work for it.
 _AFTER_SECONDS = 0.1
 _OPERATOR = {"x-platform-role": "platform-admin"}
@@ -125,14 +123,6 @@ def _prepare(system: System) -> tuple[str, str]:
     return "/v1/" + hook["url"].partition("/v1/")[2], f"/v1/ava/runs/{run['run']}"
 
 
-def _fuzz(system: System) -> set[int]:
-    sender = Sender(port=system.port, seed="loop")
-    for number in range(_FUZZED):
-        sender.send(number)
-    sender.close()
-    return set(sender.statuses)
-
-
 def measure(words: Sequence[str] = (), times: int = _TIMES) -> Iterator[LoopTime]:
     """Yield the longest iteration for each body with one of `words` in its name, or for all without words."""
     with _watched() as watched:
@@ -141,8 +131,6 @@ def measure(words: Sequence[str] = (), times: int = _TIMES) -> Iterator[LoopTime
         for body in bodies(hook_path, run_path, headers):
             if not words or any(word in body.name for word in words):
                 yield watched.measure(body.name, lambda body=body: watched.send(body), times)  # type: ignore[misc]
-        if not words:
-            yield watched.measure(f"{_FUZZED} requests of chaos.fuzz", lambda: _fuzz(watched.system), times=1)
 
 
 def show(found: Iterable[LoopTime]) -> bool:

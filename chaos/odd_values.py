@@ -60,3 +60,10 @@ PATHS = (
     *("/static/x/../../etc/passwd", "/static/x/%2e%2e/x", "*", "http://127.0.0.1/v1/ava/jobs", "/v1/ava/jobs"),
     *("/v1/ava/workers/wkr_%00", "/v1/webhooks/%ff", "/metrics", "/readyz", "/v1/ava/nodes", "/" + "a" * 9_000),
 )
+OTHER_HEADERS = (
+    *("x-request-id", "If-None-Match", "Accept-Encoding", "Accept", "Origin", "Range", "Cookie", "Expect", "Via"),
+    *("X-Forwarded-For", "Content-Length", "Upgrade", "Connection", "Authorization", "If-Modified-Since"),
+)
+HEADER_VALUES: tuple[str | bytes, ...] = (
+    *(b"\xff\xfe", b"\xff\xc3(", "ten_ü", "*", "gzip;q=nan", "a, b, c;q=1e400", 'W/"x"', "-1", "1_0", "x" * 9_000),
+)

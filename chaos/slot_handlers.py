@@ -18,7 +18,7 @@ _TICK_SECONDS = 0.5
 
 @worker("chaos_slot", name="Chaos: record effects in a slot", concurrent=True, timeout_seconds=300)
 async def chaos_slot(input: dict[str, Any], env: Env) -> dict[str, Any]:
-    """Wait for `seconds`, and record an effect periodically. With `blocks` it blocks the event loop instead."""
+    """Wait for `seconds`, and record an effect periodically."""
     run = f"{os.getpid()}.{next(_numbers)}"
 
     def record(kind: str) -> None:
@@ -26,8 +26,6 @@ async def chaos_slot(input: dict[str, Any], env: Env) -> dict[str, Any]:
         append(path, Effect(job_id=env.job["id"], run=run, kind=kind, at=time.monotonic()))
 
     record("begin")
-    if input.get("blocks"):
-        time.sleep(input["seconds"])
     deadline = time.monotonic() + input["seconds"]
     while time.monotonic() < deadline:
         await asyncio.sleep(_TICK_SECONDS)

@@ -1,8 +1,8 @@
 """The mixed load for hours, without kills: `python -m chaos.soak --hours 1 --broker redis`. Nothing may grow.
 
 The load runs in rounds. After each round, once every job has ended and retention has deleted it, the command samples
-memory, files, connections and rows. At the end it compares the medians of the last and the second third, and the idle
-CPU with that before the load. Exits with 1 if a metric grew or the load violated a rule.
+memory, files, connections and rows. At the end it compares the medians of the last and the second third. Exits
+with 1 if a metric grew or the load violated a rule.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from harness.servers.server import private_folder
 
 #: Min rounds of a soak, and max seconds of load in each, which are at most half of the round.
 _MIN_ROUNDS, _MIN_LOAD_SECONDS, _MAX_LOAD_SECONDS = 6, 20.0, 120.0
-#: Seconds of rest before a sample, and of a measurement of idle CPU.
-_REST_SECONDS, _IDLE_SECONDS = 4.0, 30.0
+#: Seconds of rest before a sample.
+_REST_SECONDS = 4.0
 #: The shortest retention in days (86 s): samples contain only rows that retention has left.
 _DAYS = 0.001
 _RETENTION = {
@@ -49,20 +49,12 @@ class Soak:
     samples: list[Sample] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     jobs: int = 0
-    #: The idle CPU of each kind of process before and after, in % of a core.
-    cpu_before: dict[str, float] = field(default_factory=dict)
-    cpu_after: dict[str, float] = field(default_factory=dict)
 
     @property
     def failures(self) -> list[str]:
         """Return every metric that grew and every violation."""
         grown = [" ".join(trend.metric) for trend in soak_samples.trends(self.samples) if trend.has_grown]
-        busy = [
-            f"idle CPU of {kind}"
-            for kind, after in self.cpu_after.items()
-            if soak_samples.has_more_idle_cpu(self.cpu_before.get(kind, 0.0), after)
-        ]
-        return [*(f"growth of {each}" for each in (*grown, *busy)), *self.violations]
+        return [*(f"growth of {each}" for each in grown), *self.violations]
 
 
 def main() -> int:
@@ -91,13 +83,11 @@ def main() -> int:
 def _run(cluster: Cluster, load: MixedLoad, soak: Soak) -> Soak:
     load.start()
     time.sleep(_REST_SECONDS)
-    soak.cpu_before = soak_samples.idle_cpu(cluster, _IDLE_SECONDS)
     seconds = soak.hours * 3600
     load_seconds = max(_MIN_LOAD_SECONDS, min(_MAX_LOAD_SECONDS, seconds / _MIN_ROUNDS / 2))
     until = time.monotonic() + seconds
     while time.monotonic() < until or len(soak.samples) < _MIN_ROUNDS:
         _play_round(cluster, load, soak, load_seconds)
-    soak.cpu_after = soak_samples.idle_cpu(cluster, _IDLE_SECONDS)
     return soak
 
 
@@ -138,10 +128,6 @@ def _report(soak: Soak) -> str:
         values = (trend.first, trend.second_third, trend.last_third, trend.largest)
         shown = " | ".join(f"{value:,.1f}" for value in values)
         lines.append(f"| {subject} | {unit} | {shown} | {trend.retained or ''} |")
-    lines += [
-        f"idle CPU of {kind}: {soak.cpu_before.get(kind, 0.0):.1f} % of a core before, {after:.1f} after"
-        for kind, after in sorted(soak.cpu_after.items())
-    ]
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ _KIB_PER_MIB = 1024
 #: A metric has grown if the median of the last third of its samples exceeds the median of the second third by more
 #: than this share, plus a margin in its unit.
 MAX_GROWTH = 0.15
-_MARGINS = {"MiB": 4.0, "files": 5, "connections": 3, "rows": 60, "% of a core": 2.0}
+_MARGINS = {"MiB": 4.0, "files": 5, "connections": 3, "rows": 60}
 #: Tables that retain rows longer than a soak of an hour, with the retention: they may grow, but no faster than before.
 RETAINED = {
     "idempotency_keys": "24 h",
@@ -86,11 +85,6 @@ def _trend(metric: Metric, values: list[float]) -> Trend:
     )
 
 
-def has_more_idle_cpu(before: float, after: float) -> bool:
-    """Return True if the idle CPU after a soak, in % of a core, exceeds that before it."""
-    return after > before * (1 + MAX_GROWTH) + _MARGINS["% of a core"]
-
-
 def take(cluster: Cluster) -> Sample:
     """Return one sample of everything."""
     found: Sample = defaultdict(float)
@@ -124,26 +118,6 @@ def processes(cluster: Cluster) -> Iterator[tuple[str, psutil.Process]]:
         if (child := getattr(server, "child", None)) is not None:
             root = psutil.Process(child.pid)
             yield from ((name, each) for each in (root, *root.children(recursive=True)))
-
-
-def idle_cpu(cluster: Cluster, seconds: float) -> dict[str, float]:
-    """Measure the CPU of each kind of process for some seconds, in % of a core."""
-    before = _cpu_seconds(cluster)
-    time.sleep(seconds)
-    after = _cpu_seconds(cluster)
-    kinds: dict[str, float] = defaultdict(float)
-    for (kind, pid), used in after.items():
-        kinds[kind] += (used - before.get((kind, pid), 0.0)) / seconds * 100
-    return dict(kinds)
-
-
-def _cpu_seconds(cluster: Cluster) -> dict[tuple[str, int], float]:
-    found = {}
-    for kind, process in processes(cluster):
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            found[kind, process.pid] = times.user + times.system
-    return found
 
 
 def _pss(pid: int) -> float:

@@ -15,8 +15,6 @@ is_installed() {
         faketime) ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 ;;
         promtool) command -v promtool >/dev/null ;;
         pgbouncer) [ -x /usr/sbin/pgbouncer ] ;;
-        patroni) command -v patroni >/dev/null && [ -e /usr/lib/python3/dist-packages/etcd/__init__.py ] ;;
-        etcd) command -v etcd >/dev/null ;;
         docker-compose) command -v docker-compose >/dev/null ;;
         nodejs) command -v node >/dev/null ;;
         npm) command -v npm >/dev/null ;;
@@ -32,7 +30,6 @@ packages() {
         promtool) echo prometheus ;;
         golang) echo golang-go ;;
         jdk) echo default-jdk-headless ;;
-        patroni) echo patroni python3-etcd ;;
         faketime | docker-compose | pgbouncer | nodejs | npm | python3-venv) echo "$1" ;;
         *) echo "$1-server" ;;
     esac

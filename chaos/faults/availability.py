@@ -26,8 +26,7 @@ from chaos.fault import Fault, Injury
 from chaos.faults import deploys
 from chaos.load import Load
 from harness.polling import wait_until
-from harness.servers import patroni, pgbouncer, rabbitmq
-from harness.servers.patroni import running_patroni
+from harness.servers import pgbouncer, rabbitmq
 from harness.servers.pgbouncer import running_pgbouncer
 from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.sentinel import running_sentinels
@@ -128,26 +127,6 @@ def _await_writes(cluster: Cluster, *, since: float) -> Injury:
     accepted = len(cluster.load.accepted)
     wait_until(lambda: len(cluster.load.accepted) > accepted, seconds=60, what="a trigger was accepted")
     return Injury(since=since, measured=[f"writes after {cluster.load.accepted[accepted].at - since:.1f} s"])
-
-
-def _add_patroni(cluster: Cluster) -> None:
-    cluster.patroni = cluster.servers.enter_context(running_patroni())
-    cluster.system.database_url = cluster.patroni.url
-
-
-def _switch_over(cluster: Cluster) -> Injury:
-    assert cluster.patroni
-    since = time.monotonic()
-    cluster.patroni.switch_over()
-    return _await_writes(cluster, since=since)
-
-
-def _kill_leader(cluster: Cluster) -> Injury:
-    """Kill the leader, and wait until Patroni has promoted the standby."""
-    assert cluster.patroni
-    cluster.patroni.kill_leader()
-    wait_until(lambda: cluster.patroni and cluster.patroni.leader, seconds=90, what="Patroni promoted the standby")
-    return _await_writes(cluster, since=time.monotonic())
 
 
 def _completed(cluster: Cluster) -> set[str]:
@@ -284,22 +263,6 @@ def _in_cluster(home: int) -> Plan:
 
 
 FAULTS = (
-    Fault(
-        name="Patroni switchover",
-        inject=_switch_over,
-        promised_seconds=15,
-        brokers=["redis"],
-        plan=Plan(proxies_database=False, prepare=_add_patroni),
-        impossible=patroni.missing_program,
-    ),
-    Fault(
-        name="Patroni: the leader killed, with a synchronous standby",
-        inject=_kill_leader,
-        promised_seconds=15,
-        brokers=["redis"],
-        plan=Plan(proxies_database=False, prepare=_add_patroni),
-        impossible=patroni.missing_program,
-    ),
     Fault(
         name="primary killed, its synchronous standby promoted",
         inject=_fail_over,

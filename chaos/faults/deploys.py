@@ -1,23 +1,18 @@
-"""Faults of deploys: missing handlers, moved queues, migrations behind readers, and rolling releases."""
+"""Faults of deploys: missing handlers, moved queues, and rolling releases."""
 
 from __future__ import annotations
 
 import signal
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import patch
 
-import psycopg2
 import requests
 
-from ava import settings as settings_module
 from ava.local.start import free_port
 from ava.store.engine import schema
 from chaos.cluster import Cluster
 from chaos.fault import Fault, Injury
-from harness.polling import wait_until
-from harness.releases import ADD_COLUMN, DROP_COLUMN, write_code, write_release
+from harness.releases import ADD_COLUMN, DROP_COLUMN, write_code
 from harness.system import ROOT
 
 #: Seconds between moving the requests and ending the old API.
@@ -36,25 +31,6 @@ def _move_worker(cluster: Cluster) -> Injury:
     """Replace all nodes by one with another queue, which is the only queue that it consumes."""
     _stop_nodes(cluster)
     return _start_node(cluster, "-q", "elsewhere", environ={"CHAOS_QUEUE": "elsewhere"})
-
-
-def _migrate_behind_reader(cluster: Cluster) -> Injury:
-    """Migrate to a newer release while a transaction reads the jobs for 15 s, then start another node of this one."""
-    folder = cluster.effects_path.parent / "newer_release"
-    write_release(folder, (ADD_COLUMN, DROP_COLUMN, schema.revisions()[-1]))
-    waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"
-    reader = psycopg2.connect(cluster.postgres.url)
-    with patch.object(schema, "_MIGRATIONS", folder), ThreadPoolExecutor(1) as pool:
-        reader.cursor().execute("SELECT count(*) FROM jobs")
-        upgrade = pool.submit(schema.upgrade, settings_module.load(cluster.urls))
-        wait_until(lambda: cluster.system.query(waiting) != [(0,)])
-        since = time.monotonic()
-        time.sleep(15)
-        reader.close()
-        upgrade.result()
-    cluster.start_worker()
-    cluster.system.await_workers()
-    return Injury(since=since)
 
 
 def _stop_nodes(cluster: Cluster) -> None:
@@ -133,7 +109,6 @@ def replace_api(cluster: Cluster, *, move: Callable[[str], None] | None = None) 
 FAULTS = (
     Fault(name="a handler gone for 10 s", inject=_drop_handler, promised_seconds=5),
     Fault(name="a worker moved to another queue", inject=_move_worker, promised_seconds=5),
-    Fault(name="a migration behind a reader of 15 s", inject=_migrate_behind_reader, promised_seconds=5),
     Fault(
         name="rolled to a newer release, and back",
         inject=_roll,

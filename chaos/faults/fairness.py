@@ -1,4 +1,4 @@
-"""Faults of scheduling decisions: kills under a limit, behind a backlog, and with a paused queue."""
+"""Faults of scheduling decisions: kills under a limit, and with a paused queue."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ _KILLS, _DISPATCHER_AT, _NODE_AT = 16, 4, 10
 _BETWEEN_SECONDS = 2.5
 #: Seconds until the permits of a dead node are free again.
 _NODE_SECONDS = 17.0
-#: Jobs of another tenant that precede one waiting job.
-_BACKLOG = 750
 _OPERATOR = HEADERS | {"x-platform-role": "platform-admin", "x-tenant-id": "ten_platform"}
 #: Seconds until a paused queue starts nothing more, and seconds of watching it with a killed dispatcher.
 _PAUSE_SECONDS, _PAUSED_SECONDS = 2.0, 8.0
@@ -114,16 +112,6 @@ def _counts(runs: Iterable[Run]) -> list[tuple[float, int]]:
     return list(zip([at for at, _ in changes], itertools.accumulate(step for _, step in changes), strict=True))
 
 
-def _kill_dispatcher_behind_backlog(cluster: Cluster) -> Injury:
-    """Kill the active dispatcher while a tenant's job waits behind another tenant's jobs of the same priority."""
-    for _ in range(_BACKLOG // 250):
-        cluster.load.trigger_bulk("wkr_chaos_effect", count=250, seconds=0.05, priority=1)
-    since = time.monotonic()
-    job = cluster.load.trigger_one(priority=1, input={"seconds": 0.05}, tenant_id="ten_other")
-    cluster.system.await_dispatcher().kill()
-    return Injury(since=since, jobs=[job])
-
-
 def _kill_dispatcher_of_paused_queue(cluster: Cluster) -> Injury:
     """Pause the queue, kill the active dispatcher, and resume the queue; nothing may start in between."""
     _operate(cluster, "pause")
@@ -148,12 +136,6 @@ FAULTS = (
         inject=_kill_under_limit,
         promised_seconds=15,
         plan=Plan(environ={"CHAOS_LIMIT": str(_LIMIT)}),
-    ),
-    Fault(
-        name="kill -9 of the active dispatcher while a tenant waits behind another's backlog",
-        inject=_kill_dispatcher_behind_backlog,
-        promised_seconds=5,
-        repeats_nothing=True,
     ),
     Fault(
         name="kill -9 of the active dispatcher of a paused queue",

@@ -15,10 +15,8 @@ _WORKER = "wkr_chaos_slot"
 _RUNS = 500
 #: Seconds of a run: longer than a rescue may take.
 _SECONDS = 20.0
-_BLOCKED_SECONDS = 5.0
 #: Seconds for which a node is frozen: longer than its lease, and shorter than its lease plus a run.
 _FROZEN_SECONDS = 25.0
-_TRIES = 10
 _PLAN = Plan(environ={"AVA_HANDLERS": "chaos.handlers,chaos.slot_handlers"})
 
 
@@ -75,36 +73,6 @@ def _freeze_node(cluster: Cluster) -> Injury:
     return Injury(since=since, watch=watch, measured=[f"{len(jobs)} runs"])
 
 
-def _block_loop(cluster: Cluster) -> Injury:
-    pid, jobs = _fill_slots(cluster)
-    # Cancel one run to free a slot.
-    cluster.system.cancel(jobs[0])
-    culprit = _block(cluster, pid)
-    since = time.monotonic() + _BLOCKED_SECONDS
-    time.sleep(_BLOCKED_SECONDS)
-    wait_until(lambda: any(at > since for at in _ticks(cluster, jobs)), seconds=60, what="the other runs go on")
-    broken = []
-    if not any("blocks the event loop" in message for message in cluster.system.messages(culprit)):
-        broken.append("the culprit is not named")
-    return Injury(since=since, recovered_at=time.monotonic(), broken=broken)
-
-
-def _block(cluster: Cluster, pid: int) -> str:
-    """Return a run that blocks the event loop of a process; on a node without slots it blocks only itself."""
-    given = {"seconds": _BLOCKED_SECONDS, "blocks": True}
-    for _ in range(_TRIES):
-        job = cluster.load.trigger_one(worker_id=_WORKER, priority=1, input=given)
-        wait_until(lambda job=job: job in cluster.runs(), seconds=30, what="the run has begun")  # type: ignore[misc]
-        if job in _held_by(cluster, pid):
-            return job
-    raise AssertionError("No run that blocks is in the slot process.")
-
-
-def _ticks(cluster: Cluster, jobs: list[str]) -> list[float]:
-    found = cluster.runs()
-    return [run.last_at for job in jobs for run in found.get(job, [])]
-
-
 FAULTS = (
     Fault(
         name="kill -9 of a slot process with 500 runs",
@@ -124,14 +92,6 @@ FAULTS = (
         name="a node with 500 runs in slots frozen for 25 s (zombie)",
         inject=_freeze_node,
         promised_seconds=15,
-        plan=_PLAN,
-        runs_alone=True,
-    ),
-    Fault(
-        name="a run blocks the event loop of 499 others for 5 s",
-        inject=_block_loop,
-        promised_seconds=5,
-        repeats_nothing=True,
         plan=_PLAN,
         runs_alone=True,
     ),
