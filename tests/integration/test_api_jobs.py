@@ -92,15 +92,6 @@ def test_scheduled_at_is_read_with_its_offset_or_as_utc(shared_api: Api, given: 
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"   ", b"{", b"[]", b"7", b"null", b'{"worker_id": NaN}', b'{"a":1,"a":2}', b"\xff\xfe", b"\x00"]
-)
-def test_a_body_that_is_not_one_json_object_is_a_bad_request(shared_api: Api, body: bytes) -> None:
-    before = shared_api.execute(COUNT)
-    error_of(shared_api.post_raw(body), 400, "bad_request")
-    assert shared_api.execute(COUNT) == before
-
-
-@pytest.mark.parametrize(
     "content_type",
     ["text/plain", "application/xml", "application/json; charset=utf-16", "application/json; charset=latin-1"],
 )

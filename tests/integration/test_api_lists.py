@@ -128,24 +128,14 @@ def test_the_earliest_and_latest_times_are_valid_bounds(shared_api: Api, bound: 
         assert shared_api.get(f"{JOBS}?filter[{name}]={quote(bound)}").status_code == 200
 
 
-def test_pages_and_cursors_return_the_same_list(api: Api) -> None:
-    ids = [api.trigger()["id"] for _ in range(25)][::-1]
-    by_page, by_cursor, cursor = [], [], ""
+def test_pages_have_the_jobs_of_their_numbers(api: Api) -> None:
+    ids = [api.trigger()["id"] for _ in range(5)][::-1]
     for number in (1, 2, 3):
-        response = api.get(f"{JOBS}?per_page=10&page={number}").get_json()
-        by_page += [job["id"] for job in response["data"]]
+        response = api.get(f"{JOBS}?per_page=2&page={number}").get_json()
+        assert [job["id"] for job in response["data"]] == ids[2 * number - 2 : 2 * number]
         assert response["pagination"] | {"next_cursor": 0} == {
-            "page": number, "per_page": 10, "total": 25, "has_more": number < 3, "next_cursor": 0,
+            "page": number, "per_page": 2, "total": 5, "has_more": number < 3, "next_cursor": 0,
         }  # fmt: skip
-    while True:
-        response = api.get(f"{JOBS}?per_page=10{cursor}").get_json()
-        by_cursor += [job["id"] for job in response["data"]]
-        if response["pagination"]["next_cursor"] is None:
-            break
-        cursor = f"&cursor={response['pagination']['next_cursor']}"
-    assert by_page == ids
-    assert by_cursor == ids
-    assert response["pagination"] == {"page": None, "per_page": 10, "total": 25, "has_more": False, "next_cursor": None}
 
 
 def test_a_cursor_skips_and_repeats_no_job_while_jobs_are_triggered(api: Api) -> None:

@@ -39,20 +39,6 @@ def test_a_log_shows_100_lines_by_default_and_at_most_500(api: Api) -> None:
         assert "limit" in wrong_fields(api.get(path, query_string={"limit": limit}), 400)
 
 
-def test_a_log_is_followed_without_a_gap_or_a_double(api: Api) -> None:
-    path = f"{JOBS}/{_with_log(api, 250)}/logs"
-    seen: list[str] = []
-    after: dict[str, str] = {}
-    while True:
-        response = api.get(path, query_string={"limit": "60", **after}).get_json()
-        seen += [line["msg"] for line in response["data"]["logs"]]
-        after = {"after": response["pagination"]["next_cursor"]}
-        if not response["pagination"]["has_more"]:
-            break
-    assert seen == [f"line {n}" for n in range(250)]
-    assert api.get(path, query_string=after).get_json()["pagination"]["next_cursor"] == after["after"]
-
-
 @pytest.mark.parametrize("bracketed", ["filter[level]", "filter%5Blevel%5D"])
 def test_a_log_is_filtered_by_level(api: Api, bracketed: str) -> None:
     response = api.get(f"{JOBS}/{_with_log(api, 9)}/logs?{bracketed}=error").get_json()

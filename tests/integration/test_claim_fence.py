@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey, Status
+from ava.domain.jobs.job import Job, LogLevel, LogLine, RunKey
 from ava.store.engine.database import Connection
 from ava.store.fleet import nodes
 from ava.store.jobs.reads import job_logs
@@ -90,13 +90,6 @@ def test_lines_that_are_stored_apart_may_be_stored_again_from_any_line(stored: B
             assert log_lines.append(connection, run=run, claim_id=SECOND, lines=part, are_apart=True)
     found = stored.run("SELECT msg FROM job_lines ORDER BY seq")
     assert found == [(log_lines.OPENING,), *((f"m{n}",) for n in range(1, 9))]
-
-
-def test_the_run_that_holds_the_job_writes(stored: Backlog, job: Job) -> None:
-    with stored.database.connect() as connection:
-        assert claim.owns_job(connection, run=RunKey(*job.key, 1), claim_id=SECOND)
-        assert log_lines.append(connection, run=RunKey(*job.key, 1), claim_id=SECOND, lines=[LINE])
-        assert end.end(connection, _end(connection, job, SECOND)) is Status.COMPLETED
 
 
 def test_the_node_of_a_lost_claim_has_its_run_stopped(stored: Backlog, job: Job) -> None:

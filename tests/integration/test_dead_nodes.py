@@ -51,17 +51,6 @@ class _Judge:
         return self.rescued - before
 
 
-def test_runs_of_a_silent_node_wait_again_without_counting_as_attempts(stored: Backlog) -> None:
-    stored.join()
-    [job] = stored.insert(1)
-    assert stored.claim(job)
-    judge = _Judge(stored)
-    assert judge.judge(14) == 0
-    assert judge.judge(1) == 1
-    assert stored.run("SELECT status, attempt, losses, run_no, published_at FROM jobs") == [("queued", 0, 1, 1, None)]
-    assert judge.judge(1) == 0
-
-
 def _lines(stored: Backlog) -> list[tuple[int, list[str]]]:
     found = stored.run("SELECT seq, msgs FROM job_logs ORDER BY job_id, seq")
     return [(seq % log_lines.SEQ_PER_RUN, msgs) for seq, msgs in found]

@@ -244,19 +244,6 @@ def test_each_entry_gets_its_job_or_the_reason_of_its_refusal(jobs: Creator) -> 
     assert inputs == ["{}", '{"a": 1}']
 
 
-def test_a_schema_that_changes_after_the_comparison_is_compared_again(jobs: Creator) -> None:
-    jobs.schema("v1", {})
-    assert _kinds(jobs.create(JobSpec(worker_id="wkr_open"))) == [Job]
-    new = jobs.prepare(JobSpec(worker_id="wkr_open"), JobSpec(worker_id="wkr_open", input_json='{"a": 1}'))
-    assert [each.schema_version for each in new] == ["v1", "v1"]
-    jobs.schema("v2", {"required": ["a"]})
-    assert _kinds(jobs.creator.create(jobs.connection, new)) == [InputMismatch, Job]
-    # What mismatches the schema that the process knows is compared with the present one.
-    jobs.schema("v3", {"required": ["b"]})
-    new = jobs.prepare(*(JobSpec(worker_id="wkr_open", input_json=f'{{"{name}": 1}}') for name in "bcb"))
-    assert _kinds(jobs.creator.create(jobs.connection, new)) == [Job, InputMismatch, Job]
-
-
 def test_a_debounced_job_is_deferred_although_the_schema_changed_after_the_comparison(jobs: Creator) -> None:
     debounced = JobSpec(worker_id="wkr_open", debounce=Debounce(key="d", seconds=60))
     (first,) = jobs.create(debounced)

@@ -32,6 +32,13 @@ def timeouts_installed() -> Iterator[None]:
     timeouts.uninstall()
 
 
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, name="test")
+    yield database
+    database.close()
+
+
 def _raise(database: Database, state: str) -> None:
     with database.connect() as connection:
         connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{state}'; END $$")
@@ -44,12 +51,10 @@ def _raise(database: Database, state: str) -> None:
         *("57014", "57P01", "57P03", "58030"),
     ],
 )
-def test_a_passing_failure_is_an_outage(database_url: str, state: str) -> None:
-    database = Database(database_url, name="test")
+def test_a_passing_failure_is_an_outage(database: Database, state: str) -> None:
     with pytest.raises(DatabaseUnavailable):
         _raise(database, state)
     database.ping()
-    database.close()
 
 
 def _exhaust_transaction_ids(server: Server) -> None:
@@ -81,13 +86,11 @@ def test_the_guard_against_wraparound_is_an_outage(private_postgres: Server) -> 
     database.close()
 
 
-def test_a_value_beyond_a_limit_of_postgresql_is_no_outage(database_url: str) -> None:
+def test_a_value_beyond_a_limit_of_postgresql_is_no_outage(database: Database) -> None:
     """It has the SQLSTATE of that guard, and no repetition helps."""
-    database = Database(database_url, name="test")
     with pytest.raises(StatementFailed, match="54000"), database.connect() as connection:
         # More than a row of an index may have.
         connection.exec_driver_sql(_CLOSE, {"queue": os.urandom(9000).hex()})
-    database.close()
 
 
 @pytest.mark.parametrize("is_dedicated", [False, True])
@@ -131,11 +134,9 @@ def test_a_failed_transaction_of_a_kept_connection_leaves_nothing(database_url: 
     database.close()
 
 
-def test_a_programming_error_is_no_outage(database_url: str) -> None:
-    database = Database(database_url, name="test")
+def test_a_programming_error_is_no_outage(database: Database) -> None:
     with pytest.raises(StatementFailed):
         _raise(database, "23505")
-    database.close()
 
 
 def test_a_statement_that_takes_too_long_is_an_outage(database_url: str) -> None:
@@ -146,15 +147,13 @@ def test_a_statement_that_takes_too_long_is_an_outage(database_url: str) -> None
     database.close()
 
 
-def test_an_outage_rolls_back_the_transaction(database_url: str) -> None:
-    database = Database(database_url, name="test")
+def test_an_outage_rolls_back_the_transaction(database: Database) -> None:
     with pytest.raises(DatabaseUnavailable):
         _break_off(database)
     # On a busy machine the call may have taken so long that the server counts as silent.
     database.forget_silence()
     with database.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM closed_windows").scalar() == 0
-    database.close()
 
 
 def _break_off(database: Database) -> None:
@@ -196,11 +195,9 @@ def test_a_frozen_database_is_unavailable_within_two_seconds_and_then_at_once(
     database.close()
 
 
-def test_a_slow_statement_is_no_frozen_database(database_url: str, timeouts_installed: None) -> None:
-    database = Database(database_url, name="test")
+def test_a_slow_statement_is_no_frozen_database(database: Database, timeouts_installed: None) -> None:
     with database.connect() as connection:
         connection.exec_driver_sql("SELECT pg_sleep(2)")
-    database.close()
 
 
 def test_a_server_is_probed_at_its_address(database_url: str) -> None:

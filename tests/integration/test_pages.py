@@ -33,16 +33,6 @@ def _arrays(api: Api) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_each_array_has_pagination_and_takes_a_cursor(shared_api: Api) -> None:
-    arrays = _arrays(shared_api)
-    assert set(WITHOUT_PAGES) <= set(arrays)
-    for path, operation in arrays.items():
-        if path not in WITHOUT_PAGES:
-            assert operation["fields"]["pagination"] == {"$ref": "#/components/schemas/Pagination"}, path
-            names = {parameter["name"] for parameter in operation["parameters"]}
-            assert {"cursor", "per_page"} <= names, path
-
-
 def _create(api: Api, path: str, body: dict[str, Any]) -> str:
     response = api.post(path, json=body)
     assert response.status_code in (201, 202), response.text

@@ -120,19 +120,6 @@ def test_a_node_that_has_consumed_stays_if_every_queue_is_refused(
         assert [queue.name for queue in consumer.queues] == ["one"]
 
 
-@pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_a_key_that_holds_no_list_any_more_stops_no_other_queue(
-    connection: Connection, broker_url: str, refusals: Refusals
-) -> None:
-    consumer = _consumer(connection)
-    consumer.consume()
-    assert not consumer.check()
-    _refuse(broker_url, "one")
-    assert consumer.check()
-    assert [queue.name for queue in consumer.queues] == ["other"]
-    assert refusals.names() == {"one"}
-
-
 @pytest.mark.parametrize("broker_url", ["rabbitmq"], indirect=True)
 def test_a_queue_that_may_be_declared_and_not_consumed_stops_no_other(
     broker_url: str, rabbitmq_server: RabbitMQ, refusals: Refusals

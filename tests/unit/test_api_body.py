@@ -126,24 +126,6 @@ def test_a_hundred_thousand_levels_are_refused_before_anything_recurses() -> Non
         body.parse(b'{"x":' + b"[" * 100_000)
 
 
-def test_brackets_inside_strings_do_not_count_as_nesting() -> None:
-    string = "[{" * 600 + '\\"' + "[" * 600
-    assert body.parse(json.dumps({"x": string}).encode()) == {"x": string}
-
-
-def test_many_flat_objects_do_not_count_as_nesting() -> None:
-    assert len(body.parse(json.dumps({"x": [{}] * 5000}).encode())["x"]) == 5000
-
-
-@pytest.mark.parametrize("value", ["\0", "\ud800", "\udfff x", "\U0001f600", "\u2028"])
-def test_strange_characters_survive(value: str) -> None:
-    assert body.parse(json.dumps({value: value}).encode()) == {value: value}
-
-
-def test_integers_of_400_digits_survive() -> None:
-    assert body.parse(b'{"a": ' + b"7" * 400 + b"}") == {"a": int("7" * 400)}
-
-
 # What a body may cost ------------------------------------------------------------------------------------------------
 
 _MIB = 2**20

@@ -115,15 +115,6 @@ def test_a_process_that_stands_still_between_two_runs_is_killed_and_no_run_count
     assert ("job_b", 1, "Handler not started: its process has ended", False) in node.store.named("rescue")
 
 
-@pytest.mark.parametrize("phase", [Phase.CLAIMING, Phase.ENDING])
-def test_a_process_that_waits_for_the_database_is_not_killed_for_its_time_out(node: Node, phase: Phase) -> None:
-    _, child = node.run("job_a", phase=phase, timeout_seconds=0.1)
-    node.start()
-    wait_until(lambda: node.store.checks > 10)
-    assert child.is_alive
-    assert child.received() == []
-
-
 def test_a_dead_process_is_not_watched_any_more_before_another_has_replaced_it(node: Node) -> None:
     given, child = node.run("job_a", timeout_seconds=0.1)
     node.start()

@@ -12,7 +12,7 @@ import pytest
 
 from ava.domain.events.awaited import AwaitedEvent
 from ava.domain.jobs.job import LogLevel, Status
-from ava.domain.jobs.run_outcome import DURATION, RunOutcome
+from ava.domain.jobs.run_outcome import RunOutcome
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry, Wait, WaitCondition
 from ava.domain.secrets.masking import SecretMask
 from ava.errors import OutputError
@@ -100,21 +100,6 @@ def test_the_reason_of_a_deferral_has_no_secret() -> None:
 def test_a_handler_puts_its_job_off_by_a_sane_time_only(seconds: Any) -> None:
     with pytest.raises(ValueError, match="from 0 to"):
         RetryLater(seconds)
-
-
-@pytest.mark.parametrize(
-    ("given", "closing"),
-    [
-        ({}, (LogLevel.INFO, f"Handler completed in {DURATION}")),
-        ({"raised": ValueError()}, (LogLevel.ERROR, f"Handler failed after {DURATION}")),
-        ({"raised": ValueError(), "max_attempts": 2}, (LogLevel.ERROR, f"Handler failed after {DURATION}")),
-        ({"stop": Stop.CANCEL}, (LogLevel.WARN, f"Handler cancelled after {DURATION}")),
-    ],
-)
-def test_the_closing_line_follows_from_the_status(given: dict[str, Any], closing: tuple[LogLevel, str]) -> None:
-    run_end = ended(**given)
-    assert run_end.closing == closing
-    assert run_end.closing_if_stopped == "Handler %s after %s"
 
 
 def test_a_job_cancelled_without_a_cancel_is_a_failure() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.run_log import EndedJobRun, own_run, retained_run
 from ava.domain.jobs.run_outcome import Ending
-from ava.domain.jobs.usage import NO_USAGE, RunUsage, Usage
+from ava.domain.jobs.usage import NO_USAGE, RunUsage
 from tests.unit.handlers import JOB
 
 _DUE = datetime(2025, 6, 1, 10, tzinfo=UTC)
@@ -38,33 +38,6 @@ def test_the_outcomes_have_the_names_of_the_api() -> None:
     assert [run.outcome for run in runs] == ["failed", "waits", "deferred", "lost"]
     # Whole milliseconds, as the sum in the job's record.
     assert {run.duration_ms for run in runs} == {2_999}
-
-
-def test_a_single_run_has_used_what_its_job_has() -> None:
-    job = replace(
-        _JOB, status=Status.COMPLETED, started_at=_at(2), completed_at=_at(9), first_run_no=1, run_no=1, cpu_us=41_600,
-        peak_memory_mb=80,
-    )  # fmt: skip
-    assert job.usage == Usage(cpu_ms=42, peak_memory_mb=80, wait_ms=2_000)
-    run = own_run(job)
-    assert run
-    assert (run.outcome, run.duration_ms) == ("completed", 7_000)
-    assert (run.cpu_ms, run.peak_memory_mb, run.wait_ms) == (42, 80, 2_000)
-
-
-def test_each_of_several_runs_has_used_what_it_has() -> None:
-    job = replace(
-        _JOB, started_at=_at(70), run_no=3, first_run_no=1, cpu_us=9_000, peak_memory_mb=80, ready_at=_at(65),
-        earlier_ms=(None, 2_000),
-    )  # fmt: skip
-    assert job.usage == Usage(cpu_ms=9, peak_memory_mb=80, wait_ms=7_000)
-    first = retained_run(_ended(1, 2, 5, Ending.RETRIED, RunUsage(cpu_us=9_000, peak_memory_mb=80), 2_000), job)
-    last = own_run(job)
-    assert last
-    assert [(run.cpu_ms, run.peak_memory_mb, run.wait_ms) for run in (first, last)] == [
-        (9, 80, 2_000),
-        (None, None, 5_000),
-    ]
 
 
 def test_a_job_that_has_not_started_has_used_nothing() -> None:

@@ -21,7 +21,6 @@ from harness.system import ROOT
 
 BERLIN = "Europe/Berlin"
 NIGHT_OF_THE_GAP = datetime(2026, 3, 28, 20, tzinfo=UTC)
-NIGHT_OF_THE_OVERLAP = datetime(2026, 10, 24, 20, tzinfo=UTC)
 
 
 def _slots(cron: str, timezone: str, after: datetime, hours: float = 12) -> list[tuple[str, str, str | None]]:
@@ -40,51 +39,6 @@ def test_an_interval_fires_at_its_multiples_since_the_epoch() -> None:
 
 
 # Slots -----------------------------------------------------------------------------------------------------------
-
-
-def test_slots_lost_in_a_gap_come_together_once_at_its_end() -> None:
-    assert _slots("*/30 2 * * *", BERLIN, NIGHT_OF_THE_GAP) == [("02:00", "01:00", "gap")]
-    assert _slots("30 2 * * *", BERLIN, NIGHT_OF_THE_GAP) == [("02:30", "01:00", "gap")]
-
-
-def test_a_slot_at_the_end_of_a_gap_comes_beside_the_lost_ones() -> None:
-    assert _slots("15 2,3 * * *", BERLIN, NIGHT_OF_THE_GAP) == [("02:15", "01:00", "gap"), ("03:15", "01:15", None)]
-    assert _slots("0 2,3 * * *", BERLIN, NIGHT_OF_THE_GAP) == [("02:00", "01:00", "gap"), ("03:00", "01:00", None)]
-
-
-def test_a_fixed_slot_of_an_overlap_comes_at_the_first_of_its_instants() -> None:
-    assert _slots("*/30 2 * * *", BERLIN, NIGHT_OF_THE_OVERLAP) == [
-        ("02:00", "00:00", "overlap"),
-        ("02:30", "00:30", "overlap"),
-    ]
-
-
-def test_a_walk_from_within_the_second_hour_does_not_repeat_the_first() -> None:
-    second_hour = datetime(2026, 10, 25, 1, 10, tzinfo=UTC)
-    assert _slots("*/30 2 * * *", BERLIN, second_hour, hours=20) == []
-
-
-def test_a_cadence_comes_at_every_real_instant() -> None:
-    assert _slots("0 */1 * * *", BERLIN, datetime(2026, 10, 24, 22, 30, tzinfo=UTC), hours=4) == [
-        ("01:00", "23:00", None),
-        ("02:00", "00:00", "overlap"),
-        ("02:00", "01:00", "overlap"),
-        ("03:00", "02:00", None),
-    ]
-    assert _slots("0 * * * *", BERLIN, datetime(2026, 3, 28, 23, 30, tzinfo=UTC), hours=2) == [
-        ("01:00", "00:00", None),
-        ("03:00", "01:00", None),
-    ]
-
-
-def test_the_slots_of_both_hours_of_an_overlap_come_in_their_order() -> None:
-    first_hour = datetime(2026, 10, 25, 0, 10, tzinfo=UTC)
-    assert _slots("*/30 * * * *", BERLIN, first_hour, hours=2) == [
-        ("02:30", "00:30", "overlap"),
-        ("02:00", "01:00", "overlap"),
-        ("02:30", "01:30", "overlap"),
-        ("03:00", "02:00", None),
-    ]
 
 
 def test_the_second_slot_of_an_overlap_has_fold_1() -> None:

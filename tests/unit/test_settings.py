@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import subprocess
@@ -95,46 +94,37 @@ def test_a_flag_has_several_spellings(value: str, is_set: bool) -> None:
     assert _load(AVA_WEBHOOK_ALLOW_PRIVATE=value).allow_private_addresses is is_set
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DATABASE_URL", ""),
-        ("DATABASE_URL", "mysql://db/ava"),
-        ("DATABASE_URL", "postgresql://db:port/ava"),
-        ("DATABASE_URL", "postgresql://[db/ava"),
-        ("BROKER_URL", ""),
-        ("BROKER_URL", "sqs://"),
-        ("BROKER_URL", "redis://broker:99999/0"),
-        ("BROKER_URL", "redis://a:6379;redis://b:6379"),
-        ("BROKER_URL", "amqp://a:5672;sentinel://b:26379"),
-        ("BROKER_URL", "sentinel://a:26379;sentinel://b:99999"),
-        ("AVA_DRAIN_SECONDS", "soon"),
-        ("AVA_DRAIN_SECONDS", "nan"),
-        ("AVA_DRAIN_SECONDS", "-1"),
-        ("AVA_HEARTBEAT_SECONDS", "0"),
-        ("AVA_NODE_DEAD_SECONDS", "inf"),
-        ("AVA_WINDOW", "0"),
-        ("AVA_WINDOW", "2.5"),
-        ("AVA_API_PROCESSES", "two"),
-        ("AVA_API_CONNECTIONS", "0"),
-        ("AVA_RETENTION_DAYS", "forever"),
-        ("AVA_LOG_LEVEL", "LOUD"),
-        ("AVA_PUBLIC_URL", "jobs.example.com"),
-        ("AVA_PUBLIC_URL", "https://jobs.example.com/api"),
-        ("AVA_WEBHOOK_ALLOW_PRIVATE", "perhaps"),
-        ("AVA_INTERNAL_SECRET", "s"),
-        ("AVA_INTERNAL_SECRET", "long-enough-to-be-a-key,fifteen-letters"),
-    ],
-)
-def test_a_bad_value_is_refused_by_name_in_one_line(name: str, value: str) -> None:
-    with pytest.raises(SettingsError) as refused:
-        _load(**{name: value})
-    assert refused.value.variable == name
-    assert str(refused.value).startswith(f"{name}: ")
-    assert "\n" not in str(refused.value)
-    assert isinstance(refused.value, StartError)
-
-
+WRONG = [
+    ("DATABASE_URL", ""),
+    ("DATABASE_URL", "mysql://db/ava"),
+    ("DATABASE_URL", "postgresql://db:port/ava"),
+    ("DATABASE_URL", "postgresql://[db/ava"),
+    ("BROKER_URL", ""),
+    ("BROKER_URL", "sqs://"),
+    ("BROKER_URL", "redis://broker:99999/0"),
+    ("BROKER_URL", "redis://a:6379;redis://b:6379"),
+    ("BROKER_URL", "amqp://a:5672;sentinel://b:26379"),
+    ("BROKER_URL", "sentinel://a:26379;sentinel://b:99999"),
+    ("AVA_DRAIN_SECONDS", "soon"),
+    ("AVA_DRAIN_SECONDS", "nan"),
+    ("AVA_DRAIN_SECONDS", "-1"),
+    ("AVA_HEARTBEAT_SECONDS", "0"),
+    ("AVA_NODE_DEAD_SECONDS", "inf"),
+    ("AVA_WINDOW", "0"),
+    ("AVA_WINDOW", "2.5"),
+    ("AVA_API_PROCESSES", "two"),
+    ("AVA_API_CONNECTIONS", "0"),
+    ("AVA_RETENTION_DAYS", "forever"),
+    ("AVA_LOG_LEVEL", "LOUD"),
+    ("AVA_PUBLIC_URL", "jobs.example.com"),
+    ("AVA_PUBLIC_URL", "https://jobs.example.com/api"),
+    ("AVA_WEBHOOK_ALLOW_PRIVATE", "perhaps"),
+    ("AVA_INTERNAL_SECRET", "s"),
+    ("AVA_INTERNAL_SECRET", "long-enough-to-be-a-key,fifteen-letters"),
+    ("AVA_BROKER_CA", "/missing.pem"),
+    *(("AVA_CELL", cell) for cell in ("E1", "e", "e12", "e_")),
+    ("AVA_MESSAGE_KEY", f"{'n' * 32},short"),
+]
 # Both values of each pair are within their own bounds.
 CONTRADICTIONS = [
     ("AVA_NODE_DEAD_SECONDS", {"AVA_HEARTBEAT_SECONDS": "20"}),
@@ -148,8 +138,8 @@ CONTRADICTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "environ"), CONTRADICTIONS)
-def test_settings_that_contradict_each_other_are_refused_by_name_in_one_line(
+@pytest.mark.parametrize(("name", "environ"), [*((name, {name: value}) for name, value in WRONG), *CONTRADICTIONS])
+def test_a_wrong_value_or_one_that_contradicts_another_is_refused_by_name_in_one_line(
     name: str, environ: dict[str, str]
 ) -> None:
     with pytest.raises(SettingsError) as refused:
@@ -157,6 +147,7 @@ def test_settings_that_contradict_each_other_are_refused_by_name_in_one_line(
     assert refused.value.variable == name
     assert str(refused.value).startswith(f"{name}: ")
     assert "\n" not in str(refused.value)
+    assert isinstance(refused.value, StartError)
 
 
 def test_the_doctor_refuses_settings_that_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,17 +253,6 @@ def test_every_setting_is_documented_and_nothing_else_is() -> None:
     assert read == documented - {"AVA_WORKER_", "AVA_API_KEY_FILE"}
 
 
-def test_every_default_is_documented_as_it_is() -> None:
-    page = reference.configuration()
-    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
-    for name in ("drain_seconds", "heartbeat_seconds", "node_dead_seconds", "window", "retention_days", "log_level"):
-        row = next(line for line in page.splitlines() if line.startswith(f"| `AVA_{name.upper()}`"))
-        default = defaults[name]
-        shown = f"{default:g}" if isinstance(default, float) else str(default)
-        assert row.split("|")[2].strip() == f"`{shown}`", row
-        assert getattr(_load(), name) == default
-
-
 def test_a_pool_alone_gives_no_connection_a_session_of_its_own() -> None:
     pool = "postgresql://ava:pass@pool:6432/ava"
     assert _load().has_sessions
@@ -325,17 +305,7 @@ def test_the_commands_read_their_key_from_a_file_as_well(tmp_path: Path) -> None
 def test_a_cell_is_two_characters() -> None:
     assert _load().cell == "00"
     assert _load(AVA_CELL="e1").cell == "e1"
-    for wrong in ("E1", "e", "e12", "e_"):
-        with pytest.raises(SettingsError, match="AVA_CELL: it must be two characters"):
-            _load(AVA_CELL=wrong)
 
 
-def test_a_key_for_messages_is_long() -> None:
+def test_several_keys_for_messages_may_be_valid_at_once() -> None:
     assert _load(AVA_MESSAGE_KEY=f"{'n' * 32}, {'o' * 32}").message_keys == ("n" * 32, "o" * 32)
-    with pytest.raises(SettingsError, match="AVA_MESSAGE_KEY: each key must have 32 characters or more"):
-        _load(AVA_MESSAGE_KEY=f"{'n' * 32},short")
-
-
-def test_the_authorities_of_the_broker_must_be_a_file(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="AVA_BROKER_CA: there is no such file"):
-        _load(AVA_BROKER_CA=str(tmp_path / "missing.pem"))
