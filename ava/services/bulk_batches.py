@@ -148,7 +148,7 @@ class BulkBatches:
         )
         # Unresolved inputs still refer to outputs; such jobs can only be retried with their graphs.
         retried = [job for job in found.jobs if not graphs.is_unresolved(job)]
-        specs = [self._jobs.retry_spec(operation.caller, job) for job in retried]
+        specs = self._jobs.retry_specs(connection, operation.caller, retried)
         outcomes, refusal = self._make(connection, operation, specs)
         created = [outcome for outcome in outcomes if isinstance(outcome, Job)]
         taken = len(outcomes)

@@ -19,7 +19,10 @@ from ava.store.jobs.reads.trees import GraphFollower
 
 
 def prepare(
-    connection: Connection, caller: Caller, job: Job, retry_spec: Callable[[Caller, Job], JobSpec]
+    connection: Connection,
+    caller: Caller,
+    job: Job,
+    retry_specs: Callable[[Connection, Caller, Sequence[Job]], Sequence[JobSpec]],
 ) -> list[NewJob]:
     """Return the new jobs, beginning with the entry's. Outputs of completed jobs are reused.
 
@@ -39,19 +42,20 @@ def prepare(
     renewed = {_uuid(each.job): uuid for each, uuid in zip(followers, uuids, strict=True)}
     _refuse_deleted(connection, caller, [uuid for each in followers for uuid in each.after if uuid not in renewed])
     awaited = {after for each in followers for after in each.after}
+    specs = retry_specs(connection, caller, [each.job for each in followers])
     return [
         NewJob(
             tenant_id=caller.tenant_id,
             user_id=caller.user_id,
-            spec=_spec(each, retry_spec(caller, each.job)),
+            spec=_spec(each, spec),
             schema_version=UNRESOLVED if each.template_json is not None else UNMATCHED,
             may_publish=False,
             uuid=uuid,
             position=TreePosition(tree_uuid=uuids[0], name=each.job.name, is_awaited=_uuid(each.job) in awaited),
             after=_after(each, renewed),
-            origin_text=origin_text(caller.user_id, [caller.actor]),
+            origin_text=origin_text(caller.user_id, [caller.actor, *spec.behind_retried]),
         )
-        for each, uuid in zip(followers, uuids, strict=True)
+        for each, uuid, spec in zip(followers, uuids, specs, strict=True)
     ]
 
 

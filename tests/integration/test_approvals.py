@@ -205,7 +205,7 @@ def test_two_of_n_need_two_persons_and_one_denial_denies(askers: Askers) -> None
     assert askers.decide(denied, "deny", user="usr_b").get_json()["data"]["status"] == "denied"
 
 
-def _bearer(askers: Askers, user: str, **key: Any) -> dict[str, str | None]:
+def bearer(askers: Askers, user: str, **key: Any) -> dict[str, str | None]:
     """Return the headers of a new key of a user."""
     body = {"name": "k", "role": "tenant-system-admin"}
     headers = key.get("headers") or {"x-user-id": user, "x-platform-role": "tenant-system-admin"}
@@ -216,8 +216,8 @@ def _bearer(askers: Askers, user: str, **key: Any) -> dict[str, str | None]:
 
 def test_no_key_label_or_child_lets_a_person_approve_an_own_request_or_count_twice(askers: Askers) -> None:
     api = askers.api
-    first = _bearer(askers, "usr_mallory")
-    second = _bearer(askers, "usr_mallory", headers=first)
+    first = bearer(askers, "usr_mallory")
+    second = bearer(askers, "usr_mallory", headers=first)
     labelled = second | {"x-user-id": "usr_alice"}
     job = api.trigger(headers=first | {"x-user-id": "usr_alice"})
     run, claim_id = askers.start(job["id"])
@@ -229,10 +229,10 @@ def test_no_key_label_or_child_lets_a_person_approve_an_own_request_or_count_twi
             refused = api.post(f"{APPROVALS}/{each.id}/approve", json=sent, headers=headers)
             assert refused.status_code == 403, (headers, refused.text)
             assert api.get(f"{APPROVALS}?filter[mine]=true", headers=headers).get_json()["data"] == []
-    one, other = _bearer(askers, "usr_bob"), _bearer(askers, "usr_bob")
+    one, other = bearer(askers, "usr_bob"), bearer(askers, "usr_bob")
     found = [
         api.post(f"{APPROVALS}/{asked[0].id}/approve", json={"payload_hash": asked[0].payload_hash}, headers=headers)
-        for headers in (one, other, {"x-user-id": "usr_bob"}, _bearer(askers, "usr_eve"))
+        for headers in (one, other, {"x-user-id": "usr_bob"}, bearer(askers, "usr_eve"))
     ]
     assert [each.status_code for each in found] == [200, 409, 409, 200]
     assert found[-1].get_json()["data"]["status"] == "approved"
@@ -268,7 +268,7 @@ def test_a_timeout_and_the_end_of_the_job_end_a_pending_approval(askers: Askers)
 
 def test_a_contained_person_and_its_keys_decide_nothing(askers: Askers) -> None:
     _, asked = askers.ask()
-    key = _bearer(askers, "usr_ops")
+    key = bearer(askers, "usr_ops")
     body = {"scope": {"user_id": "usr_ops"}, "reason": "a test"}
     contained = askers.api.post("/v1/ava/containments", json=body).get_json()["data"]
     sent = {"payload_hash": asked["payload_hash"]}

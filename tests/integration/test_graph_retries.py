@@ -104,7 +104,7 @@ def test_retention_passes_over_an_output_that_a_retry_at_this_moment_reads(graph
     caller = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_USER)
     with graphs.api.database.transaction() as connection:
         failed = service.show(caller, jobs["b"])
-        new = graph_retries.prepare(connection, caller, failed, service.retry_spec)
+        new = graph_retries.prepare(connection, caller, failed, service.retry_specs)
         (made,) = service.creator.create_all(connection, new)
         _forget(graphs)
     graphs.wake()

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from ava.dispatcher.duties.statistics import count_ended_jobs
 from ava.dispatcher.duties.waiting_jobs import cancel_expired_jobs, follow_approvals, move_due_jobs
+from ava.domain import ids
 from ava.domain.approval_rule import rule_json
 from ava.services.creation import approval_requests
 from ava.settings import Settings
 from harness.api import Api
-from tests.integration.test_approvals import APPROVALS, Askers
+from tests.integration.test_approvals import APPROVALS, Askers, bearer
 from tests.integration.test_graphs import JOBS
 
 WORKER = "/v1/ava/workers/wkr_open"
@@ -179,6 +181,38 @@ def test_no_change_of_the_worker_removes_an_approval_in_the_code_or_of_a_waiting
     starters.wake()
     move_due_jobs(starters.api.database)
     assert starters.waits(job_id)
+
+
+@pytest.mark.parametrize("way", ["retry", "new_input", "from_failed", "bulk", "error_group"])
+def test_nobody_behind_a_job_or_its_retries_decides_on_a_retry(starters: Starters, way: str) -> None:
+    api = starters.api
+    author = {**bearer(starters, "usr_author"), "x-user-id": "usr_label"}
+    entry = {"worker_id": "wkr_open", "name": "a", "input": {"n": 1}, "approval": RULE}
+    response = api.post(f"{JOBS}/bulk", json={"jobs": [entry]}, headers=author)
+    job_id = response.get_json()["data"][0]["id"]
+    behind = ["usr_author"]
+    for retrier in ("usr_second", "usr_third"):
+        api.execute("UPDATE jobs SET status = 'failed', waits_for = NULL, error = 'E: x', completed_at = now()")
+        count_ended_jobs(api.database)
+        group = api.execute("SELECT error_id::text FROM jobs WHERE id = %s", str(ids.decode("job", job_id)))[0][0]
+        path, body = {
+            "retry": (f"{JOBS}/{job_id}/retry", {}),
+            "new_input": (f"{JOBS}/{job_id}/retry", {"input": {"n": 2}}),
+            "from_failed": (f"{JOBS}/{job_id}/retry", {"from": "failed"}),
+            "bulk": (f"{JOBS}/retry", {"filter": {"status": "failed"}}),
+            "error_group": (f"/v1/ava/errors/{ids.encode('err', group)}/retry", {}),
+        }[way]
+        retried = api.post(path, json=body, headers={"x-user-id": retrier})
+        assert retried.status_code in (201, 202), retried.text
+        behind.append(retrier)
+        # A bulk retries the earlier jobs, too.
+        ((newest,),) = api.execute("SELECT id::text FROM jobs WHERE retry_of = %s", str(ids.decode("job", job_id)))
+        job_id = ids.encode("job", newest)
+        assert starters.show(job_id)["origin"]["id"] == retrier
+    starters.wake()
+    approval = starters.only(job_id)
+    assert [starters.decide(approval, user=user).status_code for user in behind] == [403, 403, 403]
+    assert starters.decide(approval, user="usr_label").status_code == 200
 
 
 def test_a_schedule_and_a_repeated_job_ask(starters: Starters) -> None:

@@ -82,6 +82,8 @@ class JobSpec:
     scheduled_at: datetime | None = None
     #: The final job that this one repeats.
     retry_of: str | None = None
+    #: The persons behind that job: who wrote its input, and who caused each retry before this one.
+    behind_retried: Sequence[Actor] = ()
     #: A serialized JSON object with string values.
     tags_json: str = "{}"
     #: Seconds from `scheduled_at`, or from creation, until an unstarted job expires; None: the worker's setting.

@@ -83,7 +83,7 @@ class JobCreator:
         none: `user_id`.
         """
         matches = self.schemas.matches(tenant_id, specs, until_first=True)
-        traceparent, origin = tracing.current(), origin_text(user_id, identities)
+        traceparent = tracing.current()
         return [
             NewJob(
                 tenant_id=tenant_id,
@@ -92,7 +92,7 @@ class JobCreator:
                 schema_version=UNMATCHED if isinstance(match, InputMismatch) else match,
                 may_publish=position < self._max_published,
                 traceparent=traceparent,
-                origin_text=origin,
+                origin_text=origin_text(user_id, [*identities, *spec.behind_retried]),
             )
             for position, (spec, match) in enumerate(zip(specs, matches, strict=True))
         ]
