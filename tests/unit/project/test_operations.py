@@ -1,4 +1,4 @@
-"""Each operation has a method in both clients, and says whether an MCP tool calls it."""
+"""Each operation has a method in both clients and a place in the reference, and says whether an MCP tool calls it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ava.client import Client
 from harness.system import ROOT
 from tools.client_methods import BY_HAND, Operation, operations
 from tools.openapi import description
+from tools.site import reference
 
 #: Operations that people do not call, and why.
 _WITHOUT_CALL = {
@@ -62,3 +63,13 @@ def test_each_method_by_hand_belongs_to_an_operation() -> None:
 def test_each_operation_says_which_tool_calls_it() -> None:
     declared = {each.call.get("tool", "") for each in operations(_DOCUMENT)} - {""}
     assert declared == set(by_name) - {"search_workers", "run_worker"}
+
+
+def test_the_reference_has_each_operation_and_each_field_of_a_body_or_record() -> None:
+    operations_page, fields_page = reference.operations(_DOCUMENT), reference.fields_of(_DOCUMENT)
+    for path, methods in _DOCUMENT["paths"].items():
+        for method, declared in methods.items():
+            assert f"`{method.upper()} {path}` (`{declared['operationId']}`)" in operations_page
+    for name, schema in _DOCUMENT["components"]["schemas"].items():
+        section = fields_page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        assert set(re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)) == set(schema.get("properties", ())), name
