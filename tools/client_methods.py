@@ -51,7 +51,7 @@ BY_HAND = {
 _OF_ENTRIES = ("name", "after", "when")
 #: Parameters that the transport sends.
 _PAGING = ("page", "per_page", "cursor", "fields", "wait", "dry_run")
-_RECORDS = {schema: name for names in (SCHEMAS, LARGER) for name, schema in names.items()}
+RECORDS = {schema: name for names in (SCHEMAS, LARGER) for name, schema in names.items()}
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 _WIDTH = 120
 #: Named optional fields, up to which a method lists them itself.
@@ -256,7 +256,7 @@ def _result(operation: Operation) -> tuple[str, str, str]:
 
 def _record(schema: dict[str, Any]) -> str:
     name = str(schema["$ref"].rpartition("/")[2])
-    return _RECORDS.get(name, name.removesuffix("Record"))
+    return RECORDS.get(name, name.removesuffix("Record"))
 
 
 def _options_name(operation: Operation) -> str:
