@@ -10,7 +10,8 @@ from sqlalchemy import Engine, create_engine
 
 from ava import settings as settings_module
 from ava.settings import Settings
-from ava.store.engine.database import driver_url
+from ava.store.engine.database import Connection, Database, driver_url
+from ava.store.fleet import workers
 from harness.api import Api
 from harness.commit_cuts import QUICK, CommitCuts
 from harness.servers.pgbouncer import pool_url
@@ -18,7 +19,7 @@ from harness.servers.postgres import Databases
 from harness.servers.redis import fresh_redis_url
 from harness.servers.server import Server
 from harness.system import ENCRYPTION_KEY
-from tests.backlog import Backlog, open_backlog
+from tests.backlog import Backlog, open_backlog, worker_spec
 from tests.conftest import UNREACHABLE_DATABASE, with_workers
 from tests.graphs import Graphs
 from tests.lost_commits import Bench
@@ -38,6 +39,22 @@ def stored(database_settings: Settings) -> Iterator[Backlog]:
     """Jobs alone, and a broker that is out of reach."""
     with open_backlog(database_settings) as backlog:
         yield backlog
+
+
+@pytest.fixture
+def database(database_settings: Settings) -> Iterator[Database]:
+    """A database with the workers `wkr_plain` and `wkr_brief`."""
+    database = Database.of(database_settings, name="tests", pool_size=12)
+    with database.connect() as connection:
+        workers.announce(connection, [worker_spec("wkr_plain"), worker_spec("wkr_brief")])
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    with database.connect() as connection:
+        yield connection
 
 
 @pytest.fixture

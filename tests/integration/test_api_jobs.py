@@ -210,12 +210,6 @@ def test_a_number_beyond_a_double_is_refused_by_name(shared_api: Api) -> None:
     assert "input" in wrong_fields(shared_api.post_raw(b'{"worker_id":"wkr_open","input":{"x":1e400}}'))
 
 
-@pytest.mark.parametrize("job_id", ["..", "job_01H455VB4PEX5VSKNK084SN02Q", "job_zzzzzzzzzzzzzzzzzzzzzzzzzz"])
-def test_a_job_id_that_is_none_is_404(shared_api: Api, job_id: str) -> None:
-    error_of(shared_api.get(f"{JOBS}/{job_id}"), 404, "resource_not_found")
-    error_of(shared_api.post(f"{JOBS}/{job_id}/cancel"), 404, "resource_not_found")
-
-
 # Cancel -------------------------------------------------------------------------------------------------------------
 
 

@@ -259,16 +259,6 @@ def test_bulks_with_the_same_keys_in_another_order_make_one_job_of_each(api: Api
     assert api.execute("SELECT count(*), count(DISTINCT dedupe_key) FROM jobs") == [(2_000, 2_000)]
 
 
-def test_an_idempotency_key_repeats_the_answer_and_another_key_is_another_request(api: Api) -> None:
-    headers = {"Idempotency-Key": "once"}
-    body = {"worker_id": "wkr_open", "dedupe": {"key": "k"}}
-    first = api.post(JOBS, json=body, headers=headers)
-    api.execute(END)
-    assert _id(api.post(JOBS, json=body, headers=headers)) == _id(first)
-    body["dedupe"] = {"key": "other"}
-    error_of(api.post(JOBS, json=body, headers=headers), 422, "idempotency_key_reused")
-
-
 def test_what_is_no_key_or_rule_is_refused_by_name(api: Api) -> None:
     # What a schema says is tried by test_refused_fields.py.
     too_brief = {"key": "k", "seconds": 10, "max_seconds": 9}

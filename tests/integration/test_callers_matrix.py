@@ -254,16 +254,12 @@ def test_a_key_of_the_role_worker_calls_what_is_its_own(matrix: Matrix) -> None:
     assert matrix.api.get("/v1/ava/workers/wkr_own", headers=key).status_code == 200
 
 
-def test_a_caller_without_payloads_sees_none_and_lets_nobody_see_them(matrix: Matrix) -> None:
+def test_a_caller_without_payloads_lets_nobody_see_them(matrix: Matrix) -> None:
+    """`test_payload_permission.py` looks for payloads in every response to such a caller."""
     key = matrix.key(payloads=False)
     for call in matrix.calls:
-        response = matrix.call(call, key)
-        # Nothing completes the containment, so its stream does not end: its first event is read.
-        is_endless = call.name == "GET /v1/ava/containments/{containment_id}/stream" and response.status_code == 200
-        text = next(iter(response.iter_encoded())).decode() if is_endless else response.text
-        response.close()
-        assert MARK not in text + str(response.headers), call.name
         if call.is_write and call.path.startswith(_NEEDS_PAYLOADS) and call.name not in _SEND_NO_PAYLOAD:
+            response = matrix.call(call, key)
             assert response.status_code == 403, (call.name, response.text)
 
 

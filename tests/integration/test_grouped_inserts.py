@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -14,22 +13,11 @@ from ava.domain.jobs.job import JobSpec, Trigger
 from ava.domain.jobs.new_job import NewJob, TreePosition
 from ava.domain.jobs.trigger_options import Dedupe
 from ava.domain.limits.limit import TenantRules
-from ava.settings import Settings
 from ava.store.engine.database import Database
-from ava.store.fleet import tenants, workers
+from ava.store.fleet import tenants
 from ava.store.jobs.feed.polls import write_closed
 from ava.store.jobs.reads import lists
 from ava.store.jobs.transitions import make
-from tests.backlog import worker_spec
-
-
-@pytest.fixture
-def database(database_settings: Settings) -> Iterator[Database]:
-    database = Database.of(database_settings, name="tests")
-    with database.connect() as connection:
-        workers.announce(connection, [worker_spec("wkr_plain")])
-    yield database
-    database.close()
 
 
 def test_jobs_with_tags_and_without_share_a_statement_and_keep_their_own(database: Database) -> None:

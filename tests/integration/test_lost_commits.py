@@ -20,14 +20,12 @@ from ava.node.runs.run_journal import Creators, RunJournal
 from ava.node.runs.run_writer import RunWriter
 from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import workers
 from ava.store.jobs.reads import lists
 from ava.store.jobs.transitions import cancel, claim, rescue
 from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.commit_cuts import CommitCuts
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
-from tests.backlog import worker_spec
 from tests.graphs import JOBS, Graphs
 from tests.integration.model.run_driver import run_line
 from tests.runs import ended
@@ -37,15 +35,6 @@ if TYPE_CHECKING:
 
 NODE = str(uuid.uuid4())
 TENANT, WORKER = "ten_test", "wkr_brief"
-
-
-@pytest.fixture
-def connection(database_settings: Settings) -> Iterator[Connection]:
-    database = Database.of(database_settings, name="tests", pool_size=2)
-    with database.connect() as connection:
-        workers.announce(connection, [worker_spec(WORKER)])
-        yield connection
-    database.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
-from ava.settings import Settings
 from ava.store.engine.database import Connection, Database
-from ava.store.fleet import nodes, workers
+from ava.store.fleet import nodes
 from ava.store.jobs.transitions import cancel as cancels
 from ava.store.jobs.transitions import claim as claims
 from ava.store.jobs.transitions import end as ends
@@ -24,20 +23,10 @@ from ava.store.jobs.transitions import rescue as rescues
 from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.new_jobs import make_jobs
 from harness.polling import wait_until
-from tests.backlog import worker_spec
 from tests.runs import ended, stored_job
 
 NODE = str(uuid.uuid4())
 TENANT = "ten_test"
-
-
-@pytest.fixture
-def database(database_settings: Settings) -> Iterator[Database]:
-    database = Database.of(database_settings, name="tests", pool_size=12)
-    with database.connect() as connection:
-        workers.announce(connection, [worker_spec("wkr_plain")])
-    yield database
-    database.close()
 
 
 def trigger(connection: Connection) -> Job:

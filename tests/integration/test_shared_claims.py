@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
-
-import pytest
 
 from ava.domain.jobs.job import Job, JobSpec, LogLevel, LogLine, RunKey, Status
 from ava.domain.jobs.run_outcome import DURATION, Ending, RunOutcome
-from ava.settings import Settings
-from ava.store.engine.database import Connection, Database
-from ava.store.fleet import workers
+from ava.store.engine.database import Connection
 from ava.store.jobs import rows
 from ava.store.jobs.reads import lists
 from ava.store.jobs.transitions import cancel as cancels
@@ -22,20 +17,10 @@ from ava.store.jobs.transitions import log_lines
 from ava.store.jobs.transitions import rescue as rescues
 from ava.store.jobs.transitions.ended_runs import EndedRun
 from harness.new_jobs import make_jobs
-from tests.backlog import worker_spec
 from tests.runs import stored_job
 
 NODE, CLAIM, OTHER_CLAIM = (str(uuid.uuid4()) for _ in range(3))
 TENANT = "ten_test"
-
-
-@pytest.fixture
-def connection(database_settings: Settings) -> Iterator[Connection]:
-    database = Database.of(database_settings, name="tests", pool_size=2)
-    with database.connect() as connection:
-        workers.announce(connection, [worker_spec("wkr_brief")])
-        yield connection
-    database.close()
 
 
 def trigger(connection: Connection, count: int) -> list[Job]:

@@ -107,38 +107,25 @@ def counter(tmp_path: Path) -> Path:
     return path
 
 
-def killed(counter: Path, number: int) -> None:
-    counter.write_text(f"low 0\noom 7\noom_kill {number}\noom_group_kill 9\n")
-
-
-def test_a_death_is_of_the_kernel_if_its_count_has_grown(counter: Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "polls", "taken"),
+    [
+        pytest.param(3, 0, [False], id="the kernel has killed nothing"),
+        pytest.param(4, 0, [True, False], id="one kill is that of one death"),
+        pytest.param(5, 0, [True, True, False], id="several deaths use up as many"),
+        pytest.param(4, 1, [True], id="a death may be reported after the next poll"),
+        # It may have killed a program that a handler had started.
+        pytest.param(4, 2, [False], id="a death long after a kill is none of it"),
+    ],
+)
+def test_a_death_is_of_the_kernel_if_its_count_has_grown(
+    counter: Path, count: int, polls: int, taken: list[bool]
+) -> None:
     kills = OomKills([counter])
-    assert not kills.take()
-    killed(counter, 4)
-    assert kills.take()
-    assert not kills.take()
-
-
-def test_several_deaths_use_up_as_many_kills(counter: Path) -> None:
-    kills = OomKills([counter])
-    killed(counter, 5)
-    assert [kills.take() for _ in range(3)] == [True, True, False]
-
-
-def test_a_death_may_be_reported_after_the_next_poll(counter: Path) -> None:
-    kills = OomKills([counter])
-    killed(counter, 4)
-    kills.poll()
-    assert kills.take()
-
-
-def test_a_death_long_after_a_kill_is_none_of_it(counter: Path) -> None:
-    """The kernel may have killed a program that a handler had started."""
-    kills = OomKills([counter])
-    killed(counter, 4)
-    kills.poll()
-    kills.poll()
-    assert not kills.take()
+    counter.write_text(f"low 0\noom 7\noom_kill {count}\noom_group_kill 9\n")
+    for _ in range(polls):
+        kills.poll()
+    assert [kills.take() for _ in taken] == taken
 
 
 def test_a_kernel_that_counts_nothing_has_killed_nothing(tmp_path: Path) -> None:
