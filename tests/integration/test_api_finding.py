@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 
@@ -13,6 +13,7 @@ from ava.domain import ids
 from ava.domain.limits.table import SEARCHED_INPUT_BYTES, SEARCHED_JOBS
 from ava.settings import Settings
 from harness.api import JOBS, Api, error_of
+from tests.integration.test_pages import walk
 
 #: Failed jobs of one tenant, a millisecond apart, with errors that differ by their number.
 _FAILED = """
@@ -35,13 +36,7 @@ def _ids(api: Api, query: str, **headers: Any) -> list[str]:
 
 
 def _pages(api: Api, query: str) -> Iterator[dict[str, Any]]:
-    cursor = ""
-    while True:
-        page = api.get(f"{JOBS}?{query}{cursor}", headers=MANY).get_json()
-        yield page
-        if not page["pagination"]["has_more"]:
-            return
-        cursor = f"&cursor={page['pagination']['next_cursor']}"
+    return walk(api, JOBS, MANY, **dict(parse_qsl(query)))
 
 
 def test_a_job_is_found_by_its_tags_and_by_no_others(api: Api) -> None:

@@ -9,7 +9,6 @@ from datetime import datetime
 from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.domain.jobs.waits import EntryState, JournalKind, NewEntry
 from ava.store.jobs import journal
-from harness.api import error_of
 from tests.graphs import JOBS, Graphs
 
 STEP, SLEEP = JournalKind.STEP, JournalKind.SLEEP
@@ -80,24 +79,6 @@ def test_a_sleep_is_done_once_a_run_finds_its_time_passed(graphs: Graphs) -> Non
     assert graphs.api.execute("SELECT until, n FROM job_journal ORDER BY n") == untils
     graphs.end(run, claim_id)
     assert shown() == [("short", "done"), ("long", "waits")]
-
-
-def test_a_journal_is_read_in_parts(graphs: Graphs) -> None:
-    job = graphs.api.trigger()["id"]
-    run, claim_id = graphs.start(job)
-    graphs.journal(run, claim_id, *(_step(f"step {n}", str(n)) for n in range(5)))
-    seen, after = [], ""
-    while True:
-        part = graphs.api.get(f"{JOBS}/{job}/journal?per_page=2{after}").get_json()
-        seen += [entry["value"] for entry in part["data"]]
-        if not part["pagination"]["has_more"]:
-            break
-        after = f"&cursor={part['pagination']['next_cursor']}"
-    assert seen == [0, 1, 2, 3, 4]
-    other = graphs.api.trigger()["id"]
-    error_of(graphs.api.get(f"{JOBS}/{other}/journal?per_page=2{after}"), 400, "validation_error")
-    strangers = {"x-tenant-id": "ten_other"}
-    error_of(graphs.api.get(f"{JOBS}/{job}/journal", headers=strangers), 404, "resource_not_found")
 
 
 def test_a_tree_is_waited_for_until_each_of_its_jobs_is_final(graphs: Graphs) -> None:

@@ -7,6 +7,7 @@ import pytest
 from ava.store.reports import tenant_loads
 from harness.api import Api, wrong_fields
 from harness.timestamps import LATER
+from tests.integration.test_pages import walk
 
 LIMITS = "/v1/ava/tenants/ten_test/limits"
 OPERATOR = {"x-platform-role": "platform-admin", "x-tenant-id": "ten_platform"}
@@ -99,11 +100,5 @@ def test_the_tenants_are_read_in_pages_that_scan_a_limited_number(api: Api, monk
 
 
 def _tenant_pages(api: Api, *, per_page: int) -> list[list[str]]:
-    pages, cursor = list[list[str]](), ""
-    while True:
-        query = {"per_page": per_page, **({"cursor": cursor} if cursor else {})}
-        page = api.get("/v1/ava/tenants", query_string=query, headers=OPERATOR).get_json()
-        pages.append([load["tenant_id"] for load in page["data"]])
-        cursor = page["pagination"]["next_cursor"]
-        if not page["pagination"]["has_more"]:
-            return pages
+    pages = walk(api, "/v1/ava/tenants", per_page=per_page)
+    return [[load["tenant_id"] for load in page["data"]] for page in pages]

@@ -14,6 +14,7 @@ from ava.domain import ids
 from ava.settings import Settings
 from harness.api import Api, error_of
 from tests.integration.hook_sender import HOOKS, Hook
+from tests.integration.test_pages import walk
 
 WEBHOOKS = "/v1/webhooks"
 _FIELDS = [
@@ -118,16 +119,9 @@ def test_lists_are_filtered_by_status_type_and_time_and_paged_by_cursor(api: Api
             query = {name: value or _TYPES[direction] for name, value in chosen.items()}
             query |= {} if status is None else {"filter[status]": status}
             wanted = [times[n] for n in reversed(range(20)) if is_in(n) and (status is None or n % 2 == 0)]
-            found: list[str] = []
-            cursor: dict[str, str] = {}
-            while True:
-                page = api.get(path, query_string={**query, "per_page": 3, **cursor}).get_json()
-                found += [each["created_at"] for each in page["data"]]
-                assert page["pagination"]["total"] == len(wanted)
-                if not page["pagination"]["has_more"]:
-                    break
-                cursor = {"cursor": page["pagination"]["next_cursor"]}
-            assert found == wanted, query
+            pages = list(walk(api, path, per_page=3, **query))
+            assert {page["pagination"]["total"] for page in pages} == {len(wanted)}
+            assert [each["created_at"] for page in pages for each in page["data"]] == wanted, query
             assert [each["created_at"] for each in _get(api, path, page=2, per_page=3, **query)] == wanted[3:6], query
 
 

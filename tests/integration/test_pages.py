@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from tests.pulled import call, claim, data, make_key, make_worker
 
 #: Arrays without pages, each with its reason.
 WITHOUT_PAGES = {"/v1/ava/schedules/{schedule_id}/next": "computed slots, at most 50"}
-OPERATOR = {"x-platform-role": "platform-admin"}
+OPERATOR: dict[str, str | None] = {"x-platform-role": "platform-admin"}
 _DAILY = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "UTC"}
 _OF_JOB = "SELECT tenant_id, id, n{} FROM jobs, generate_series(1, 3) AS n"
 
@@ -278,25 +278,18 @@ def test_each_array_is_paged_below(shared_api: Api) -> None:
 @pytest.mark.parametrize("path", FILLED)
 def test_pages_have_every_row_once(api: Api, path: str) -> None:
     address = FILLED[path](api)
-    whole = _get(api, address, per_page=100)
-    while whole["pagination"]["has_more"]:
-        rest = _get(api, address, per_page=100, cursor=whole["pagination"]["next_cursor"])
-        whole = {"data": whole["data"] + rest["data"], "pagination": rest["pagination"]}
-    created = [datetime.fromisoformat(row["created_at"]) for row in whole["data"] if "created_at" in row]
+    whole = [row for page in walk(api, address, per_page=100) for row in page["data"]]
+    created = [datetime.fromisoformat(row["created_at"]) for row in whole if "created_at" in row]
     assert created == sorted(created, reverse=True) or path == "/v1/ava/workers"
-    rows = [json.dumps(row) for row in whole["data"]]
+    rows = [json.dumps(row) for row in whole]
     assert len(rows) >= (2 if path == "/v1/ava/workers" else 3)
     for per_page in (1, 2, len(rows)):
-        paged, cursor = [], {}
-        while True:
-            page = _get(api, address, per_page=per_page, **cursor)
+        paged = []
+        for page in walk(api, address, per_page=per_page):
             assert len(page["data"]) <= per_page
             assert page["pagination"]["per_page"] == per_page
             assert page["pagination"]["total"] == len(rows)
             paged += [json.dumps(row) for row in page["data"]]
-            if not page["pagination"]["has_more"]:
-                break
-            cursor = {"cursor": page["pagination"]["next_cursor"]}
         assert paged == rows, per_page
     error_of(api.get(address, headers=OPERATOR, query_string={"cursor": "cur_?"}), 400, "validation_error")
     other = ids.encode("log", ids.new_uuid())
@@ -304,8 +297,13 @@ def test_pages_have_every_row_once(api: Api, path: str) -> None:
         error_of(api.get(address, query_string={"cursor": other}), 400, "validation_error")
 
 
-def _get(api: Api, address: str, **query: Any) -> dict[str, Any]:
-    response = api.get(address, headers=OPERATOR, query_string=query)
-    assert response.status_code == 200, response.text
-    page: dict[str, Any] = response.get_json()
-    return page
+def walk(api: Api, path: str, headers: Mapping[str, str | None] = OPERATOR, **query: Any) -> Iterator[dict[str, Any]]:
+    """Yield the pages of a list from its beginning to its end."""
+    has_more = True
+    while has_more:
+        response = api.get(path, headers=headers, query_string=query)
+        assert response.status_code == 200, response.text
+        page = response.get_json()
+        yield page
+        has_more = page["pagination"]["has_more"]
+        query["cursor"] = page["pagination"]["next_cursor"]

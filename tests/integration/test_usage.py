@@ -17,6 +17,7 @@ from ava.domain.jobs.waits import Wait, WaitCondition
 from ava.store.jobs.transitions import claim, end, log_lines, rescue, wait
 from ava.store.jobs.transitions.claim import Claim
 from harness.api import NODE, Api
+from tests.integration.test_pages import walk
 from tests.runs import ended
 
 CLAIM = str(uuid.uuid4())
@@ -171,15 +172,9 @@ def test_the_runs_of_a_job_with_many_are_read_in_pages_and_the_last_is_its_own(a
     path = f"/v1/ava/jobs/{job['id']}/runs"
     expected = ["lost"] * 4 + [None]
     for per_page in (1, 2, 4, 5):
-        outcomes, query = [], f"?per_page={per_page}"
-        while True:
-            page = api.get(path + query).get_json()
-            outcomes += [run["outcome"] for run in page["data"]]
-            assert page["pagination"]["total"] == 5
-            if not page["pagination"]["has_more"]:
-                break
-            query = f"?per_page={per_page}&cursor={page['pagination']['next_cursor']}"
-        assert outcomes == expected, per_page
+        pages = list(walk(api, path, per_page=per_page))
+        assert {page["pagination"]["total"] for page in pages} == {5}
+        assert [run["outcome"] for page in pages for run in page["data"]] == expected, per_page
         numbered = [api.get(f"{path}?per_page={per_page}&page={n}").get_json()["data"] for n in range(1, 7)]
         assert [run["outcome"] for page in numbered for run in page] == expected, per_page
 
