@@ -68,13 +68,15 @@ static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, 
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python -m tools.client_records --check
 	@$(BIN)/python -m tools.client_methods --check
+	@$(BIN)/python -m tools.command_snapshot --check
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.pages
 	@$(BIN)/python -m tools.dashboard check
 
-records: $(INSTALLED) ## Write ava/client/records.py and methods.py from the API's schemas and operations
+records: $(INSTALLED) ## Write the records, methods and commands that derive from the API's schemas and operations
 	@$(BIN)/python -m tools.client_records
 	@$(BIN)/python -m tools.client_methods
+	@$(BIN)/python -m tools.command_snapshot
 
 typescript: $(INSTALLED) ## Build and pack clients/typescript; needs npm
 	@$(BIN)/python -m tools.openapi > clients/typescript/openapi.json

@@ -106,8 +106,10 @@ class Operation:
 
     @property
     def body_name(self) -> str:
+        """Return the name of the body's schema, of one event where several may be sent."""
         content = self.declared.get("requestBody", {}).get("content", {}).get("application/json", {})
-        return str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
+        name = str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
+        return "EventBody" if name == "EventsBody" else name
 
     def parameters(self, place: str) -> list[dict[str, Any]]:
         return [each for each in self.declared["parameters"] if each["in"] == place]
@@ -231,7 +233,7 @@ def _call(operation: Operation, send: str, result: str, constants: dict[str, Any
     spec = " ".join([operation.verb, operation.path, *filters])
     given = f"locals() | {json.dumps(constants)}" if constants else "locals()"
     kind = "" if send in ("_none", "_count") else f"{result.removeprefix('Sequence[').removesuffix(']')}, "
-    once = "" if operation.call["repeatable"] else ", is_idempotent=False"
+    once = ", is_idempotent=False" if operation.call.get("once") else ""
     return f'return self.{send}({kind}"{spec}", {given}{once})'
 
 

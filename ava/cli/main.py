@@ -14,19 +14,15 @@ from ava.cli.api import (
     apply,
     containments,
     dashboard,
-    fleet,
-    inbound,
+    deliveries,
+    factory,
     job_actions,
     jobs,
-    keys,
-    limits,
+    lists,
     mcp,
-    notices,
     operations,
     reports,
-    schedules,
     trees,
-    webhooks,
     workers,
 )
 from ava.cli.host import completion, dev, doctor, outbox, processes, servers, up
@@ -34,6 +30,8 @@ from ava.cli.options.connection import profile_option
 from ava.errors import HandlerError
 from ava.version import build
 
+#: Modules with commands by hand: their imports have added these to their groups.
+_BY_HAND = (containments, dashboard, deliveries, job_actions, jobs, lists, operations, reports, trees, workers)
 #: The rows of `ava --help` by section: commands, and their purposes.
 _SECTIONS = {
     "On this machine": {
@@ -121,12 +119,8 @@ def cli(profile: str | None) -> None:
 
 def _commands() -> Iterator[click.Command]:
     yield from (up.up, up.demo, dashboard.dashboard, dev.new, dev.dev, processes.start, servers.db, servers.broker)
-    yield from (celery, apply.apply, doctor.doctor, jobs.jobs, operations.operations, workers.workers)
-    yield from (job_actions.approvals, containments.containments, containments.contain)
-    yield from (reports.errors, keys.keys, limits.limits, mcp.mcp, reports.overview, reports.analytics)
-    yield from (reports.series, fleet.queues, fleet.nodes, reports.promotions, reports.audit, schedules.schedules)
-    yield from (inbound.hooks, inbound.subscriptions, inbound.events, webhooks.webhooks, notices.notices)
-    yield from (webhooks.deliveries, dashboard.sessions, limits.tenants, completion.completion)
+    yield from (celery, apply.apply, doctor.doctor, containments.contain, mcp.mcp, completion.completion)
+    yield from factory.GROUPS.values()
 
 
 def _hidden(found: Any) -> Any:
@@ -145,17 +139,17 @@ def _send_webhooks(ctx: click.Context, /, **options: bool) -> None:
 
 
 def _add_all() -> None:
-    for command in (*job_actions.COMMANDS, *trees.COMMANDS):
-        jobs.jobs.add_command(command)
+    factory.add_all()
     processes.start.add_command(outbox.outbox)
     for command in _commands():
         cli.add_command(command)
     # The contract promises these forms of `ava start`: `ava api`, `worker`, `dispatcher`, and bare `ava webhooks`.
     for name, process in (("api", processes.api), ("worker", processes.node), ("dispatcher", processes.dispatcher)):
         cli.add_command(_hidden(process), name)
-    webhooks.webhooks.invoke_without_command, webhooks.webhooks.no_args_is_help = True, False
-    webhooks.webhooks.callback = _send_webhooks
-    webhooks.webhooks.params = [_hidden(option) for option in processes.sender.params]
+    webhooks = factory.GROUPS["webhooks"]
+    webhooks.invoke_without_command, webhooks.no_args_is_help = True, False
+    webhooks.callback = _send_webhooks
+    webhooks.params = [_hidden(option) for option in processes.sender.params]
 
 
 _add_all()

@@ -82,7 +82,7 @@ class TriggerOptions(TypedDict, total=False):
     trigger: str | None
     #: 1 (highest) to 10 (lowest).
     priority: int | None
-    #: Start time in ISO 8601, at most a year ahead.
+    #: Start time, at most a year ahead, in ISO 8601.
     scheduled_at: datetime | str | None
     #: Up to 10 tags for searching: keys of 1 to 32 of `a-z`, `0-9`, `_`, `.` and `-`, values of 1 to 64 characters.
     tags: Mapping[str, str] | None
@@ -90,7 +90,7 @@ class TriggerOptions(TypedDict, total=False):
     expires_in_seconds: int | None
     #: Max number of retries, if it is lower than the worker's.
     max_retries: int | None
-    #: Time in ISO 8601, later than `scheduled_at`: the job is cancelled then if it has not started.
+    #: Time, later than `scheduled_at`, in ISO 8601, at which the job is cancelled if it has not started.
     start_before: datetime | str | None
     dedupe: Mapping[str, Any] | None
     debounce: Mapping[str, Any] | None

@@ -8,10 +8,11 @@ from typing import Any
 import click
 import pytest
 
-from ava.cli.options.inputs import JSON_OBJECT, take_keys
+from ava.cli.api.factory import given_fields
+from ava.cli.options.inputs import JSON_OBJECT
 
 _NONE = dict.fromkeys(
-    ("dedupe", "dedupe_mode", "debounce", "debounce_seconds", "debounce_max_seconds", "debounce_keep")
+    ("dedupe__key", "dedupe__mode", "debounce__key", "debounce__seconds", "debounce__max_seconds", "debounce__keep")
 )
 
 
@@ -19,24 +20,22 @@ _NONE = dict.fromkeys(
     ("given", "taken"),
     [
         ({}, {}),
-        ({"dedupe": "k"}, {"dedupe": {"key": "k"}}),
-        ({"dedupe": "k", "dedupe_mode": "replace"}, {"dedupe": {"key": "k", "mode": "replace"}}),
+        ({"dedupe__key": "k"}, {"dedupe": {"key": "k"}}),
+        ({"dedupe__key": "k", "dedupe__mode": "replace"}, {"dedupe": {"key": "k", "mode": "replace"}}),
         (
-            {"debounce": "k", "debounce_seconds": 5, "debounce_max_seconds": 60, "debounce_keep": "first"},
+            {"debounce__key": "k", "debounce__seconds": 5, "debounce__max_seconds": 60, "debounce__keep": "first"},
             {"debounce": {"key": "k", "seconds": 5, "max_seconds": 60, "keep": "first"}},
         ),
     ],
 )
 def test_the_options_of_keys_are_what_the_client_takes(given: dict[str, Any], taken: dict[str, Any]) -> None:
-    options = {**_NONE, "tags": (), **given}
-    assert take_keys(options) == taken
-    assert options == {"tags": ()}
+    assert given_fields("jobs.trigger", {**_NONE, "tags": (), **given}) == taken
 
 
-@pytest.mark.parametrize("given", [{"debounce": "k"}, {"debounce_seconds": 5}, {"dedupe_mode": "refuse"}])
+@pytest.mark.parametrize("given", [{"debounce__key": "k"}, {"debounce__seconds": 5}, {"dedupe__mode": "refuse"}])
 def test_an_option_of_a_key_without_the_key_is_an_error(given: dict[str, Any]) -> None:
     with pytest.raises(click.UsageError):
-        take_keys({**_NONE, **given})
+        given_fields("jobs.trigger", {**_NONE, **given})
 
 
 def test_a_json_value_is_read_from_its_text_or_a_file_and_never_by_shell_completion(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 import ava.cli
-from ava.cli.api import fleet, limits
+from ava.cli.api import factory, lists
 from ava.cli.screen import printing, tables, terminal, watching
 from ava.cli.screen.output import OutputFormat, RecordPrinter
 from ava.cli.screen.tables import Column
@@ -229,6 +229,8 @@ def _tables() -> list[Any]:
         for module in modules
         for name, value in vars(module).items()
         if isinstance(value, tuple) and value and isinstance(value[0], Column)
+    ] + [
+        pytest.param(factory.columns(method), id=method) for method, call in factory.CALLS.items() if "columns" in call
     ]
 
 
@@ -251,14 +253,14 @@ def test_a_number_that_has_reached_its_bound_says_that_there_may_be_more(capsys:
         QueueCount(worker_id="wkr_many", queued=MAX_COUNTED_OF_WORKER, running=3, high_priority=12),
         QueueCount(worker_id="wkr_few", queued=MAX_COUNTED_OF_WORKER - 1, running=0, high_priority=0),
     ]
-    out = _output(counts, fleet._WORKER_COLUMNS, capsys)
+    out = _output(counts, lists.WORKER_COLUMNS, capsys)
     assert re.search(r"wkr_many +10,000 or more +12 or more +3\b", out), out
     assert re.search(r"wkr_few +9,999 +0 +0\b", out), out
 
     # Waiting and scheduled jobs are counted together.
     ended = {"completed": 1_500, "failed": 0, "cancelled": 0}
     loads = [TenantLoad(tenant_id="ten_a", waiting=700, scheduled=300, running=999, **ended)]
-    out = _output(loads, limits._TENANT_COLUMNS, capsys)
+    out = _output(loads, factory.columns("tenants.list"), capsys)
     assert re.search(r"ten_a +700 or more +999\b", out), out
 
 

@@ -27,6 +27,8 @@ class PublicCall:
     arguments: str = ""
     #: Names of options by their fields, if they differ: `{"scheduled_at": "--at"}`. "": no option.
     options: Mapping[str, str] = field(default_factory=dict)
+    #: What a command sends for required fields that are not given.
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     #: What it does, for the help of the command and the clients; by default the summary.
     help: str = ""
     #: What follows the command and its ids in the example of the help.
@@ -34,6 +36,8 @@ class PublicCall:
     #: Columns of the table: fields or named cells. `TITLE=field` has another title, `field+` is for wide tables,
     #: `field?` is left out if it is always empty, `field!` may be below its row, `field*` is never cut.
     columns: str = ""
+    #: Whether the command lists all records, unless a limit is given.
+    lists_all: bool = False
     #: The MCP tool that calls it.
     tool: str = ""
     #: False: a repeated request would have another effect, so that clients send it once.
@@ -49,13 +53,15 @@ def describe_call(call: PublicCall, method: str, path: str, summary: str) -> dic
         "command": re.sub(r" get$", " show", command),
         "arguments": call.arguments.split(),
         "options": dict(call.options),
+        "defaults": dict(call.defaults),
         "help": call.help or f"{summary}.",
         "example": call.example,
         "columns": call.columns.split(),
+        "lists_all": call.lists_all,
         "tool": call.tool,
-        "repeatable": call.is_repeatable,
+        "once": not call.is_repeatable,
     }
-    return {name: value for name, value in described.items() if value not in ("", [], {})}
+    return {name: value for name, value in described.items() if value not in ("", [], {}, False)}
 
 
 def _method_name(method: str, path: str) -> str:

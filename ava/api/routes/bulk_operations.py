@@ -96,7 +96,7 @@ def _record_operation(found: BulkOperation) -> None:
     summary="List operations",
     call=PublicCall(
         help="List bulk operations, newest first.",
-        columns="id* kind* progress* filter STATE=state+ BY=created_by+ created_at+",
+        columns="id* kind* progress* filter state+ BY=created_by+ created_at+",
     ),
     description="Newest first. Operations are retained as long as jobs.",
     query=OperationListQuery(),

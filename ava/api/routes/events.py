@@ -67,7 +67,8 @@ def _read_cloud_events() -> SentEvents | None:
     call=PublicCall(
         method="events.send",
         arguments="type data",
-        options={"data": "--data", "events": "", "time": ""},
+        options={"data": "--data", "time": ""},
+        defaults={"data": {}},
         help="Send an event. It creates a job for each matching subscription.",
         example="order.paid --data '{\"number\": 7}'",
     ),

@@ -35,8 +35,9 @@ blueprint = Blueprint("nodes", __name__, url_prefix="/v1/ava/nodes")
     call=PublicCall(
         help="List the nodes, live ones first; ended ones are listed for an hour.",
         example="--role platform-admin -o wide",
-        columns="id STATE=node_state* BUSY=busy* queues MEMORY=memory+ host+ PID=pid+ version+ STARTED=started_at+ "
-        "SEEN=seen_at WORKERS=workers+",
+        lists_all=True,
+        columns="id STATE=node_state* BUSY=busy* QUEUES=queues MEMORY=memory+ host+ PID=pid+ version+ "
+        "STARTED=started_at+ SEEN=seen_at WORKERS=workers+",
     ),
     description="Live nodes first, the newest first; an ended node is listed for an hour. `jobs` lists only the jobs "
     "of the caller's tenant, while `busy` counts the jobs of all tenants. A role below platform-admin sees the nodes "

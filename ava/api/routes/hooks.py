@@ -54,7 +54,7 @@ CALLS = "/v1/hooks"
     summary="Create a hook",
     call=PublicCall(
         arguments="name provider",
-        options={"provider": "--provider", "secret": ""},
+        options={"provider": "--provider"},
         help="Create a hook. Its URL, and the secret if one is generated, are returned only once.",
         example="pulls --provider github",
     ),
@@ -98,7 +98,6 @@ _calls.add_show()
 @operation(
     summary="Update a hook",
     call=PublicCall(
-        options={"secret": ""},
         help="Change a hook, or give it a new secret. Earlier secrets stay valid for a while.",
         example="--new-secret",
     ),

@@ -38,7 +38,8 @@ runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
     summary="List a job's runs",
     call=PublicCall(
         help="List a job's runs, oldest first.",
-        columns="attempt outcome* started_at DURATION=duration_ms CPU=cpu_ms WAITED=wait_ms",
+        lists_all=True,
+        columns="attempt outcome* started_at RAN=duration_ms CPU=cpu_ms MEMORY=peak_memory WAITED=wait_ms",
     ),
     description="Oldest first: each attempt, and each run that was lost or interrupted, with its times. A handler "
     "that waits has a run before and after each wait.",
@@ -121,6 +122,7 @@ journals = Blueprint("journals", __name__, url_prefix="/v1/ava/jobs")
     summary="List a job's journal",
     call=PublicCall(
         help="List the recorded steps, children and waits of a job's handler, oldest first.",
+        lists_all=True,
         columns="kind* name state* WRITTEN=written_at VALUE=journal_value?",
     ),
     description="Oldest first: the named actions of its handler, i.e. steps with their results, children, sleeps, "
@@ -145,7 +147,9 @@ waits = Blueprint("waits", __name__, url_prefix="/v1/ava/jobs")
 @operation(
     summary="List a job's waits",
     call=PublicCall(
-        help="List the waits of a job, the latest first.", columns="WAIT_FOR=wait_reason BEGAN=began_at ENDED=ended_at"
+        help="List the waits of a job, the latest first.",
+        lists_all=True,
+        columns="WAIT_FOR=wait_reason BEGAN=began_at ENDED=ended_at",
     ),
     description="Latest first, each with its jobs or event, its start, and when the handler continued.",
     query=paging.job_page_query(),
@@ -170,6 +174,7 @@ job_deliveries = Blueprint("job_deliveries", __name__, url_prefix="/v1/ava/jobs"
     call=PublicCall(
         method="jobs.deliveries",
         help="List what webhooks have sent about a job, newest first, without bodies.",
+        lists_all=True,
         columns="id* status EVENT=event_name RESPONSE=response_status JOBS=job_ids reason? created_at+ "
         "NEXT=next_attempt_at+ REQUESTS=attempts+",
     ),

@@ -152,8 +152,8 @@ def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: boo
         },
         help="List jobs, newest first unless they are sorted.",
         example="--status failed --since 2h",
-        columns="id* worker_id status* waits_for+ priority+ trigger+ BY=triggered_by+ created_at RAN=ran+ attempt+ "
-        "error!",
+        columns="id* worker_id status* waits_for+ priority+ trigger+ BY=triggered_by+ created_at RAN=ran+ "
+        "ATTEMPT=attempt_of+ error!",
         tool="list_jobs",
     ),
     description="Newest first. `total` is exact up to 1,000 and stays there, because counting millions would cost "

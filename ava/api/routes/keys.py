@@ -33,6 +33,7 @@ _AUDITED = ("name", "role", "expires_at", "workers")
     call=PublicCall(
         arguments="name role",
         options={"role": "--key-role", "payloads": "--no-payloads", "scope": "--platform"},
+        defaults={"role": "tenant-system-admin"},
         help="Create a key and print it with its token, which is in this response only.\n\nSet the token as "
         "AVA_API_KEY for commands and programs.",
         example="deploy --expires-at 2027-01-31",

@@ -44,7 +44,8 @@ _calls = ResourceCalls(
     summary="Create a notice",
     call=PublicCall(
         arguments="name channel target on",
-        options={"channel": "--channel", "target": "", "on": ""},
+        options={"channel": "--channel", "on": "--on"},
+        defaults={"on": [{"event": "job.failed"}]},
         help="Create a notice, by default about failed jobs.\n\nThe target (an address of Slack or Teams, mail "
         "addresses, a URL) is not an argument, because every process of the machine can read the arguments of "
         "the others.",
@@ -85,7 +86,6 @@ _calls.add_show()
 @operation(
     summary="Update a notice",
     call=PublicCall(
-        options={"target": "", "on": ""},
         help="Change the name, the channel, the target or the rules of a notice. A new channel needs a target.",
         example="--on job.failed --on schedule.disabled",
     ),

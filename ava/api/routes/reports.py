@@ -123,6 +123,7 @@ tenant_loads = Blueprint("tenant_loads", __name__, url_prefix="/v1/ava/tenants")
         help="List tenants with jobs that wait, run, or ended in the last hour. Requires --role "
         "platform-admin.\n\nNumbers of waiting and running jobs are exact up to 1,000.",
         example="--role platform-admin",
+        lists_all=True,
         columns="TENANT=tenant_id WAITING=waiting_jobs SCHEDULED=scheduled_jobs+ RUNNING=running_jobs failed* "
         "completed+ cancelled+ SHARE=share*",
     ),
@@ -152,6 +153,7 @@ promotions = Blueprint("promotions", __name__, url_prefix="/v1/ava/promotions")
         help="List the latest promotions of a PostgreSQL standby. Requires --role platform-admin.\n\nA promotion "
         "may have lost commits without showing it, if no job was stored shortly before.",
         example="--role platform-admin",
+        lists_all=True,
         columns="TIMELINE=timeline SEEN=seen_at COMMITS_LOST=commits_lost RUNS_CHECKED=running*",
     ),
     description="For platform-admin and above: the promotions of a standby of PostgreSQL, the latest first, and "

@@ -48,7 +48,8 @@ _calls = ResourceCalls(
     summary="Create a webhook",
     call=PublicCall(
         arguments="url events secret",
-        options={"events": "--event", "secret": ""},
+        options={"events": "--event"},
+        defaults={"events": ["ava.job.completed", "ava.job.failed"]},
         help="Create a webhook: events are sent to the URL from now on.\n\nThe secret is not an argument, because "
         "every process of the machine can read the arguments of the others.",
         example="https://example.com/hook --event ava.job.failed",
@@ -87,7 +88,7 @@ _calls.add_show()
 @operation(
     summary="Update a webhook",
     call=PublicCall(
-        options={"url": "--to", "secret": ""},
+        options={"url": "--to", "roots_only": "--roots-only/--all-jobs"},
         help="Change the URL, the events or the secret of a webhook.",
         example="--to https://example.com/new",
     ),

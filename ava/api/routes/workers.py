@@ -61,6 +61,7 @@ replace(_calls, write=write_worker, record=WorkerRecord()).add_list(
         options={"q": "--search"},
         help="List workers.",
         example="--live",
+        lists_all=True,
         columns="id name status* live* queue TIMEOUT=timeout* RETRIES=max_retries+ updated_at+",
         tool="list_workers",
     ),
@@ -72,7 +73,7 @@ replace(_calls, write=write_worker, record=WorkerRecord()).add_list(
     summary="Create a worker",
     call=PublicCall(
         arguments="slug",
-        options={"runtime": "", "retry": "", "expires_in_seconds": "--expires-in-seconds"},
+        options={"retry": "", "scope": "--platform"},
         help="Create a pull worker, which claims its runs over HTTP. Its id is wkr_ followed by the slug.\n\n`ava "
         "keys create --worker` creates the key with which it claims runs.",
         example="--timeout-seconds 60 --max-retries 2",
@@ -138,7 +139,7 @@ def show(worker_id: str) -> Response:
 @operation(
     summary="Update a worker",
     call=PublicCall(
-        options={"retry": ""},
+        options={"retry": "", "scope": "--platform"},
         help="Change the tenant's settings of a worker. A cleared setting is as the handler declares it.\n\nThe "
         "concurrency and rate limits of a worker apply to all tenants. Clearing the retry delays also clears "
         "the max retries, unless --max-retries is given.",

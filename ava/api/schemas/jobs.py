@@ -67,7 +67,7 @@ class TriggerBody(Strict):
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "Start time in ISO 8601, at most a year ahead; UTC if it has no offset. A past time means "
+            "description": "Start time, at most a year ahead, in ISO 8601; UTC without an offset. A past time means "
             "now. Omit it to queue the job immediately."
         },
     )
@@ -96,7 +96,7 @@ class TriggerBody(Strict):
         load_default=None,
         allow_none=True,
         metadata={
-            "description": "Time in ISO 8601, later than `scheduled_at`: the job is cancelled then if it has not "
+            "description": "Time, later than `scheduled_at`, in ISO 8601, at which the job is cancelled if it has not "
             "started. Replaces `expires_in_seconds`."
         },
     )

@@ -44,8 +44,8 @@ class DedupeBody(Strict):
         load_default=DedupeMode.RETURN,
         metadata={
             "description": "If an earlier job with the key is not final: `return` returns it, `replace` cancels it "
-            "while it is queued (409 if it is running, or waits while a job below it is running), `refuse` responds "
-            "409."
+            "while it is queued, `refuse` is an error. A job that runs, or waits while a job below it runs, cannot be "
+            "replaced: 409."
         },
     )
 

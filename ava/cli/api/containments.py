@@ -1,4 +1,4 @@
-"""`ava containments …`: stop everything in a scope of jobs, until it is lifted. `ava contain` is `create`."""
+"""`ava containments create|proof|verify`: scopes of options, and proofs. `ava contain` is `create`."""
 
 from __future__ import annotations
 
@@ -7,55 +7,20 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from ava.cli.api.factory import GROUPS
 from ava.cli.options.connection import connected
-from ava.cli.options.resources import Resource
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
-from ava.cli.screen.tables import Column
 from ava.errors import CallFailed
 
 if TYPE_CHECKING:
     from ava.client import Client
 
-_COLUMNS = (
-    Column(title="ID", value=lambda found: found.id),
-    Column(title="STATE", value=lambda found: found.state),
-    Column(title="SCOPE", value=lambda found: printing.as_json(found.scope), min_width=9),
-    Column(title="HELD", value=lambda found: found.held_count, min_width=6),
-    Column(title="STOPPED", value=lambda found: found.stopped_count, min_width=7),
-    Column(title="RUNNING", value=lambda found: found.running_count, min_width=7),
-    Column(title="EFFECTIVE", value=lambda found: found.effective_at, is_wide=True),
-    Column(title="COMPLETE", value=lambda found: found.complete_at, is_wide=True),
-    Column(title="REASON", value=lambda found: found.reason, is_wide=True),
-)
 #: Max characters of a proof or of keys, and one more.
 _MAX_READ = 2**20 + 1
 #: The options of a scope.
 _PARTS = ("tenant_wide", "all_tenants", "key_id", "user_id", "worker_id", "tag", "tree_id", "hook_id", "source")
-_containments = Resource(
-    name="containments",
-    help="Stop everything in a scope of jobs, until it is lifted.",
-    noun="containment",
-    example="con_01…",
-    columns=_COLUMNS,
-)
-_containments.add_list(
-    "List containments, newest first.",
-    click.option("--state", type=click.Choice(["active", "lifted", "ended"]), help="Only containments in this state."),
-)
-_containments.add_show("Show a containment with its running jobs.")
-_containments.add_action(
-    "lift",
-    "Lift containments. An operation returns the held jobs to the queue, or cancels them.",
-    click.option(
-        "--held",
-        type=click.Choice(["release", "cancel"]),
-        default="release",
-        show_default=True,
-        help="What happens to the held jobs.",
-    ),
-)
-containments = _containments.group
+containments = GROUPS["containments"]
 
 
 @containments.command()
@@ -115,19 +80,6 @@ def proof(client: Client, containment_id: str, of: str) -> None:
     if found is None:
         raise CallFailed(f"There is no proof that it is {of}; --of chooses the other one.")
     printing.print_plain(found)
-
-
-@containments.command()
-@click.argument("containment_id")
-@connected
-def export(client: Client, containment_id: str) -> None:
-    """Print the jobs that a containment holds or has stopped, one line of JSON each.
-
-    \b
-    ava containments export con_01… > jobs.ndjson
-    """
-    for job in client.containments.export(containment_id):
-        printing.print_json(job)
 
 
 @containments.command()

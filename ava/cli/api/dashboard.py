@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ava.cli.api.factory import Send, command
 from ava.cli.options.connection import connected
 from ava.cli.screen import printing
 from ava.cli.screen.terminal import confirm, yes_option
@@ -26,22 +27,10 @@ def dashboard(client: Client) -> None:
     printing.print_plain(client.sessions.create_link())
 
 
-@click.group()
-def sessions() -> None:
-    """End sessions of the dashboard."""
-
-
-@sessions.command()
-@yes_option
-@connected
-def delete(client: Client, yes: bool) -> None:
-    """End all sessions of your user in the tenant, and make its unused links invalid.
-
-    \b
-    ava sessions delete --yes
-    """
+@command("sessions.end", yes_option)
+def delete(_: Client, send: Send, yes: bool) -> None:
     confirm("End all sessions of your user?", yes=yes)
-    printing.print_plain(f"sessions ended: {client.sessions.end()}")
+    printing.print_plain(f"sessions ended: {send()}")
 
 
 def print_ready(system: System) -> None:

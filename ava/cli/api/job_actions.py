@@ -1,23 +1,22 @@
-"""`ava jobs update|cancel|retry|export`, `ava approvals …`: act on jobs, by id or filter, and on approvals."""
+"""`ava jobs cancel|retry`: act on jobs, by id or filter."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ava.cli.api.factory import GROUPS
 from ava.cli.api.jobs import chosen_filters, filter_options
 from ava.cli.api.operations import follow_operation
-from ava.cli.options.arguments import ISO_FORM, JOB_ID, TAG, TIMESTAMP
+from ava.cli.options.arguments import JOB_ID
 from ava.cli.options.connection import connected
 from ava.cli.options.inputs import JSON_OBJECT
-from ava.cli.options.resources import Decorator, Resource, changed_fields, unset_option, with_options
+from ava.cli.options.resources import with_options
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
-from ava.cli.screen.tables import Column, ago
 from ava.cli.screen.terminal import confirm, yes_option
 from ava.cli.screen.watching import follow_to_end
 from ava.domain.jobs import priority as priorities
@@ -33,28 +32,7 @@ _many_options = with_options(
 )
 
 
-@click.command()
-@click.argument("job_id", type=JOB_ID)
-@click.option("--priority", type=click.IntRange(priorities.FIRST, priorities.LAST), help="New priority of the job.")
-@click.option("--at", "scheduled_at", type=TIMESTAMP, help=f"New start time: {ISO_FORM}.")
-@click.option("--expires-in-seconds", type=click.IntRange(1), help="Cancel the job if it has not started by then.")
-@click.option("--tag", "tags", type=TAG, multiple=True, help="Replace the job's tags, KEY=VALUE; repeatable.")
-@unset_option("at", "expires-in-seconds", "tag")
-@output_options
-@connected
-def update(client: Client, job_id: str, *, printer: RecordPrinter, **given: Any) -> None:
-    """Change the queued job JOB_ID. With `--unset at` it starts as soon as possible.
-
-    \b
-    ava jobs update job_01… --priority 1 --unset at
-    """
-    changes = changed_fields(given)
-    if "tags" in changes:
-        changes["tags"] = dict(changes["tags"] or ())
-    printer.record(client.jobs.update(job_id, **changes))
-
-
-@click.command()
+@GROUPS["jobs"].command()
 @click.argument("job_ids", type=JOB_ID, nargs=-1)
 @_many_options
 @output_options
@@ -74,7 +52,7 @@ def cancel(
         _all_that_match(client, "cancel", filters, dry_run=dry_run, yes=yes, printer=printer)
 
 
-@click.command()
+@GROUPS["jobs"].command()
 @click.argument("job_ids", type=JOB_ID, nargs=-1)
 @click.option(
     "--input",
@@ -136,22 +114,6 @@ def retry(
         _each(job_ids, retry_one, printer)
 
 
-@click.command()
-@filter_options
-@connected
-def export(client: Client, **filters: Any) -> None:
-    """Print all matching jobs, newest first: one complete job per line, as JSON.
-
-    \b
-    ava jobs export --status failed > failed.ndjson
-    """
-    for job in client.jobs.export(**chosen_filters(filters)):
-        printing.print_json(job)
-
-
-COMMANDS = (cancel, update, retry, export)
-
-
 def _is_by_id(job_ids: tuple[str, ...], filters: dict[str, Any], *, dry_run: bool) -> bool:
     """Return True if ids select the jobs. Raises `UsageError` if neither ids nor filters do, or both."""
     is_filtered = bool(chosen_filters(filters))
@@ -203,52 +165,3 @@ def _all_that_match(
     confirm(f"{kind.capitalize()} {jobs} ({words})?", yes=yes, instead=", or --dry-run to count the matching jobs")
     start = client.operations.retry if kind == "retry" else client.operations.cancel
     follow_operation(client, start(**chosen), printer)
-
-
-_COLUMNS = (
-    Column(title="ID", value=lambda approval: approval.id),
-    Column(title="TITLE", value=lambda approval: approval.title, min_width=8),
-    Column(title="WORKER", value=lambda approval: approval.worker_id, min_width=8),
-    Column(title="REQUESTED", value=lambda approval: ago(approval.requested_at)),
-    Column(title="STATUS", value=lambda approval: approval.status),
-    Column(title="JOB", value=lambda approval: approval.job_id, is_wide=True),
-    Column(title="ROLES", value=lambda approval: ", ".join(approval.users or approval.roles), is_wide=True),
-    Column(title="EXPIRES", value=lambda approval: approval.expires_at, is_wide=True),
-)
-_STATUSES = ["pending", "approved", "denied", "expired", "cancelled"]
-
-_approvals = Resource(
-    name="approvals",
-    help="List and show requests for approval; approve or deny them.",
-    noun="approval",
-    example="apr_01…",
-    columns=_COLUMNS,
-)
-_approvals.add_list(
-    "List approvals: pending ones oldest first, others newest first.",
-    click.option("--status", type=click.Choice(_STATUSES), help="Only approvals of this status."),
-    click.option("--job", "job_id", help="Only approvals of this job."),
-    click.option("--mine", is_flag=True, help="Only pending approvals that you may decide."),
-)
-_approvals.add_show("Show an approval with its content, its payload_hash and its decisions.")
-
-
-def _data(_context: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
-    try:
-        return None if value is None else json.loads(value)
-    except ValueError as error:
-        raise click.BadParameter(f"it must be JSON: {error}") from None
-
-
-_DECISION: tuple[Decorator, ...] = (
-    with_options(
-        click.option(
-            "--hash", "payload_hash", required=True, help="The payload_hash of the content that you have seen."
-        ),
-        click.option("--data", callback=_data, help="The answer as JSON, if the approval has a schema."),
-        click.option("--comment", help="The reason."),
-    ),
-)
-_approvals.add_action("approve", "Approve the content with a payload_hash, as `show` prints it.", *_DECISION)
-_approvals.add_action("deny", "Deny the content with a payload_hash, as `show` prints it.", *_DECISION)
-approvals = _approvals.group

@@ -1,18 +1,16 @@
-"""`ava operations …`: bulk retries and cancels, their progress, and how to abort them."""
+"""`ava operations show --follow`: the progress of bulk retries and cancels."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.connection import connected
-from ava.cli.options.resources import Resource
+from ava.cli.api.factory import Send, command
 from ava.cli.screen import printing
-from ava.cli.screen.output import RecordPrinter, output_options
-from ava.cli.screen.tables import Column
+from ava.cli.screen.output import RecordPrinter
 from ava.cli.screen.terminal import StatusLine
 from ava.cli.screen.watching import INTERRUPTED
 
@@ -23,49 +21,12 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.5
 
 
-def _progress(found: Operation) -> str:
-    failed = f", {found.failed} failed" if found.failed else ""
-    return f"{found.done} of {found.total}{failed}"
-
-
-_COLUMNS = (
-    Column(title="ID", value=lambda found: found.id),
-    Column(title="KIND", value=lambda found: found.kind),
-    Column(title="PROGRESS", value=_progress),
-    Column(title="FILTER", value=lambda found: printing.as_json(found.filter), min_width=12),
-    Column(title="STATE", value=lambda found: found.state, is_wide=True),
-    Column(title="BY", value=lambda found: found.created_by, is_wide=True),
-    Column(title="CREATED", value=lambda found: found.created_at, is_wide=True),
+@command(
+    "operations.get",
+    click.option("--follow", is_flag=True, help="Show the progress until the operation has ended."),
 )
-
-
-_operations = Resource(
-    name="operations",
-    help="Show and abort bulk retries and cancels.",
-    noun="operation",
-    example="op_01…",
-    columns=_COLUMNS,
-)
-_operations.add_list(
-    "List operations, newest first.",
-    click.option("--state", type=click.Choice(["running", "done", "aborted"]), help="Only operations in this state."),
-)
-_operations.add_action("abort", "Abort operations: they act on no more jobs. Their effects so far are not undone.")
-operations = _operations.group
-
-
-@operations.command()
-@click.argument("operation_id")
-@click.option("--follow", is_flag=True, help="Show the progress until the operation has ended.")
-@output_options
-@connected
-def show(client: Client, operation_id: str, follow: bool, printer: RecordPrinter) -> None:
-    """Show an operation.
-
-    \b
-    ava operations show op_01… --follow
-    """
-    found = client.operations.get(operation_id)
+def show(client: Client, send: Send, follow: bool, printer: RecordPrinter, **given: Any) -> None:
+    found = send(**given)
     if follow:
         follow_operation(client, found, printer)
     else:

@@ -1,4 +1,4 @@
-"""Reports: `ava overview|analytics|series show`, `ava promotions list`, `ava audit list`, and `ava errors …`."""
+"""Reports: `ava overview|analytics|series show`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ava.cli.options.arguments import PAST_FORM, PAST_TIMESTAMP, WORKER_ID
-from ava.cli.options.connection import connected
-from ava.cli.options.resources import Resource, time_range_options, with_options
+from ava.cli.api.factory import Send, command
 from ava.cli.screen import printing
-from ava.cli.screen.output import RecordPrinter, output_options
-from ava.cli.screen.tables import Column, ago, milliseconds
+from ava.cli.screen.output import RecordPrinter
+from ava.cli.screen.tables import Column, milliseconds
 from ava.domain.strings import parse_time
 
 if TYPE_CHECKING:
@@ -40,42 +38,11 @@ _POINTS = (
     Column(title="WAITING", value=lambda row: row["waiting"], min_width=7),
     Column(title="MARKS", value=lambda row: row["marks"], is_optional=True, min_width=8),
 )
-_PROMOTIONS = (
-    Column(title="TIMELINE", value=lambda promotion: str(promotion.timeline)),
-    Column(title="SEEN", value=lambda promotion: promotion.seen_at),
-    Column(title="COMMITS LOST", value=lambda promotion: "yes" if promotion.lossy else "none seen"),
-    Column(title="RUNS CHECKED", value=lambda promotion: f"{promotion.running:,}"),
-)
-_ENTRIES = (
-    Column(title="AT", value=lambda entry: entry.at),
-    Column(title="ACTOR", value=lambda entry: entry.actor.id or entry.actor.kind, min_width=10),
-    Column(title="VIA", value=lambda entry: entry.actor.via, is_wide=True),
-    Column(title="LABEL", value=lambda entry: entry.actor.label, is_wide=True),
-    Column(title="ROLE", value=lambda entry: entry.role, is_wide=True),
-    Column(title="ACTION", value=lambda entry: entry.action, min_width=12),
-    Column(title="TARGET", value=lambda entry: entry.target, min_width=12),
-    Column(title="STATUS", value=lambda entry: entry.status),
-    Column(title="TIMES", value=lambda entry: entry.occurrences, is_optional=True),
-    Column(title="ADDRESS", value=lambda entry: entry.address, is_wide=True),
-    Column(title="REQUEST", value=lambda entry: entry.request_id, is_wide=True),
-)
 
 
-@click.group()
-def overview() -> None:
-    """Show the totals of jobs."""
-
-
-@overview.command("show")
-@output_options
-@connected
-def show_overview(client: Client, printer: RecordPrinter) -> None:
-    """Show the waiting and running jobs, and the jobs that ended in the last hour.
-
-    \b
-    ava overview show
-    """
-    found = client.reports.overview()
+@command("reports.overview")
+def show_overview(_: Client, send: Send, printer: RecordPrinter) -> None:
+    found = send()
     if printer.is_for_people:
         printing.print_fields(_overview_fields(found))
     else:
@@ -108,26 +75,9 @@ def _hourly_percentiles(latency: dict[str, Any], name: str) -> str | None:
     return median and f"{median} (median), {high} (95 %)"
 
 
-@click.group()
-def analytics() -> None:
-    """Show statistics of ended jobs."""
-
-
-@analytics.command("show")
-@click.option("--days", type=click.IntRange(1, 90), default=30, show_default=True, help="The period in days.")
-@click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker.")
-@click.option("--by", "group_by", type=click.Choice(["hour", "day"]), help="Add a series, which -o json prints.")
-@output_options
-@connected
-def show_analytics(
-    client: Client, days: int, worker_id: str | None, group_by: str | None, printer: RecordPrinter
-) -> None:
-    """Show the success rate, waiting and running times, and each worker's jobs.
-
-    \b
-    ava analytics show --days 7
-    """
-    found = client.reports.analytics(days, worker_id=worker_id, group_by=group_by, percentiles=True)
+@command("reports.analytics")
+def show_analytics(_: Client, send: Send, printer: RecordPrinter, **given: Any) -> None:
+    found = send(**given, percentiles=True)
     if not printer.is_for_people:
         printer.record(found)
         return
@@ -161,26 +111,13 @@ def _percentiles(found: Analytics, name: str) -> str | None:
     return median and f"{median} (median), {high} (95 %), {highest} (99 %)"
 
 
-@click.group()
-def series() -> None:
-    """Show the values of the dashboard's charts over time."""
-
-
-@series.command("show")
-@click.option("--since", type=PAST_TIMESTAMP, help=f"The start: {PAST_FORM}; by default an hour before the end.")
-@click.option("--until", type=PAST_TIMESTAMP, help="The end; by default now.")
-@click.option("--worker", "worker_id", type=WORKER_ID, help="Only jobs of this worker.")
-@click.option("--queue", help="Only jobs of the workers with this queue.")
-@click.option("--all-tenants", is_flag=True, help="Jobs of all tenants. Requires --role platform-admin.")
-@output_options
-@connected
-def show_series(client: Client, printer: RecordPrinter, all_tenants: bool, **chosen: Any) -> None:
-    """Show ended, running and waiting jobs, and the times to start and to run, in steps of a range.
-
-    \b
-    ava series show --since 6h --worker wkr_report
-    """
-    found = client.reports.series(scope="platform" if all_tenants else None, **chosen)
+@command(
+    "reports.series",
+    click.option("--all-tenants", is_flag=True, help="Jobs of all tenants. Requires --role platform-admin."),
+    without=("scope",),
+)
+def show_series(_: Client, send: Send, printer: RecordPrinter, all_tenants: bool, **given: Any) -> None:
+    found = send(**given, scope="platform" if all_tenants else None)
     if printer.is_for_people:
         printer.records(_points(found), _POINTS)
     else:
@@ -211,76 +148,3 @@ def _points(found: Series) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-@click.group()
-def promotions() -> None:
-    """List the promotions of a PostgreSQL standby."""
-
-
-@promotions.command("list")
-@output_options
-@connected
-def list_promotions(client: Client, printer: RecordPrinter) -> None:
-    """List the latest promotions. Requires --role platform-admin.
-
-    A promotion may have lost commits without showing it, if no job was stored shortly before.
-
-    \b
-    ava promotions list --role platform-admin
-    """
-    printer.records(client.promotions.list(), _PROMOTIONS, empty="No standby was promoted.")
-
-
-_audit = Resource(name="audit", help="Read the audit trail.", noun="entry", example="", columns=_ENTRIES)
-_audit.add_list(
-    "List who changed what, newest first; refused requests are listed too.",
-    click.option("--action", help="Only this action, as in jobs.cancel."),
-    click.option("--by", "actor_id", help="Only requests of this user or API key."),
-    click.option("--label", help="Only requests whose API key named this user."),
-    click.option("--target", help="Only changes of the record with this id."),
-    time_range_options,
-    empty="No entries match.",
-)
-audit = _audit.group
-
-
-_COLUMNS = (
-    Column(title="ID", value=lambda group: group.id),
-    Column(title="WORKER", value=lambda group: group.worker_id, min_width=8),
-    Column(title="JOBS", value=lambda group: group.count),
-    Column(title="LAST", value=lambda group: ago(group.last_seen_at)),
-    Column(title="ERROR", value=lambda group: f"{group.kind}: {group.message}", min_width=8, may_be_below=True),
-    Column(title="STATUS", value=lambda group: group.status, is_wide=True),
-    Column(title="FIRST SEEN", value=lambda group: group.first_seen_at, is_wide=True),
-    Column(title="LAST SEEN", value=lambda group: group.last_seen_at, is_wide=True),
-    Column(title="LAST JOB", value=lambda group: group.sample_job_id, is_wide=True),
-)
-_range = with_options(
-    click.option(
-        "--since", type=PAST_TIMESTAMP, help=f"Count failures of that day or later: {PAST_FORM}.  [default: 30d]"
-    ),
-    click.option("--until", type=PAST_TIMESTAMP, help="Count only failures before that time, by days (UTC)."),
-)
-
-_errors = Resource(
-    name="errors",
-    help="List the errors of failed jobs; resolve, ignore, reopen and retry them.",
-    noun="error",
-    example="err_01…",
-    columns=_COLUMNS,
-)
-_errors.add_list(
-    "List groups of failed jobs, the latest seen first.",
-    click.option("--worker", "worker_id", help="Only errors of this worker."),
-    click.option("--status", type=click.Choice(["open", "resolved", "ignored"]), help="Only errors of this status."),
-    _range,
-)
-_errors.add_show("Show an error.", _range)
-_errors.add_action("resolve", "Resolve errors. They reopen when another job fails with the same error.")
-_errors.add_action("ignore", "Ignore errors. Their jobs are still counted.")
-_errors.add_action("reopen", "Reopen errors.")
-_errors.add_action(
-    "retry", "Trigger a new job for each failed job of errors. `ava operations show` follows the operation."
-)
-errors = _errors.group

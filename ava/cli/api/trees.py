@@ -1,18 +1,15 @@
-"""`ava jobs tree|journal|waits|deliveries`: the tree of a job, its steps, waits and deliveries."""
+"""`ava jobs tree`: the tree of a job."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ava.cli.api.webhooks import DELIVERY_COLUMNS
-from ava.cli.options.arguments import JOB_ID
-from ava.cli.options.connection import connected
-from ava.cli.screen import printing
-from ava.cli.screen.output import OutputFormat, RecordPrinter, output_options
+from ava.cli.api.factory import Send, command
+from ava.cli.screen.output import OutputFormat, RecordPrinter
 from ava.cli.screen.tables import Column, ran
 
 if TYPE_CHECKING:
@@ -52,97 +49,15 @@ _COLUMNS = (
 )
 
 
-def _value(entry: Any) -> str | None:
-    if entry.child is not None:
-        return str(entry.child["id"])
-    if entry.value_bytes is not None:
-        return f"{entry.value_bytes:,} bytes"
-    return printing.as_json(entry.value) if entry.kind == "step" and entry.state == "done" else None
-
-
-def _reason(wait: Any) -> str:
-    if not wait.jobs:
-        return str(wait.condition)
-    count = len(wait.jobs)
-    return f"{wait.condition}: {wait.jobs[0]}" if count == 1 else f"{wait.condition}: {count} jobs"
-
-
-_ENTRY_COLUMNS = (
-    Column(title="KIND", value=lambda entry: entry.kind),
-    Column(title="NAME", value=lambda entry: entry.name, min_width=8),
-    Column(title="STATE", value=lambda entry: entry.state),
-    Column(title="WRITTEN", value=lambda entry: entry.written_at),
-    Column(title="VALUE", value=_value, min_width=8, is_optional=True),
-)
-_WAIT_COLUMNS = (
-    Column(title="WAIT FOR", value=_reason, min_width=8),
-    Column(title="BEGAN", value=lambda wait: wait.began_at),
-    Column(title="ENDED", value=lambda wait: wait.ended_at),
-)
-
-
-@click.command()
-@click.argument("job_id", type=JOB_ID)
-@click.option("--wait", is_flag=True, help="Wait until all jobs of the tree have ended.")
-@output_options
-@connected
-def tree(client: Client, job_id: str, wait: bool, printer: RecordPrinter) -> None:
-    """Show the tree of JOB_ID: children below their parents, and the dependencies between jobs.
-
-    \b
-    ava jobs tree job_01… --wait
-    """
-    found = client.jobs.tree(job_id)
+@command("jobs.tree", click.option("--wait", is_flag=True, help="Wait until all jobs of the tree have ended."))
+def tree(client: Client, send: Send, wait: bool, job_id: str, printer: RecordPrinter) -> None:
+    found = send(job_id=job_id)
     while wait and not found.is_final:
         found = client.jobs.tree(job_id, wait_seconds=_WAIT_SECONDS)
     if printer.format is OutputFormat.JSON:
         printer.record(found)
     else:
         printer.records(_tree_rows(found) if printer.is_for_people else found.jobs, _COLUMNS)
-
-
-@click.command()
-@click.argument("job_id", type=JOB_ID)
-@output_options
-@connected
-def journal(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """List the recorded steps, children and waits of JOB_ID's handler.
-
-    \b
-    ava jobs journal job_01…
-    """
-    empty = "The handler has recorded no steps, children or waits."
-    printer.records(client.jobs.journal(job_id), _ENTRY_COLUMNS, empty=empty)
-
-
-@click.command()
-@click.argument("job_id", type=JOB_ID)
-@output_options
-@connected
-def waits(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """List the waits of JOB_ID, newest first.
-
-    \b
-    ava jobs waits job_01…
-    """
-    printer.records(client.jobs.waits(job_id), _WAIT_COLUMNS, empty="The job has not waited.")
-
-
-@click.command()
-@click.argument("job_id", type=JOB_ID)
-@output_options
-@connected
-def deliveries(client: Client, job_id: str, printer: RecordPrinter) -> None:
-    """List the webhook deliveries of JOB_ID, newest first.
-
-    \b
-    ava jobs deliveries job_01…
-    """
-    empty = "No webhook was sent an event of this job."
-    printer.records(client.jobs.deliveries(job_id), DELIVERY_COLUMNS, empty=empty)
-
-
-COMMANDS = (tree, journal, waits, deliveries)
 
 
 def _tree_rows(found: Tree) -> list[_TreeRow]:

@@ -112,21 +112,47 @@ ISO_FORM = "ISO 8601, in local time unless it has an offset"
 PAST_FORM = f"{ISO_FORM}, or an age such as 10m, 2h or 1d"
 TIMESTAMP = _Timestamp(may_be_ago=False)
 PAST_TIMESTAMP = _Timestamp(may_be_ago=True)
-JOB_ID = _RecordId(
-    "job_id", lambda client: client.jobs.list(per_page=_MAX_OFFERED), lambda job: f"{job.status} {job.worker_id}"
+
+
+def _ids(resource: str, *described: str) -> _RecordId:
+    """Return the ids of a resource's records; the shell shows the fields `described` of each."""
+
+    def find(client: Client) -> Iterable[Any]:
+        return getattr(client, resource).list(per_page=_MAX_OFFERED)  # type: ignore[no-any-return]
+
+    def describe(record: Any) -> str:
+        return " ".join(str(value) for name in described if (value := getattr(record, name)))
+
+    return _RecordId(f"{resource.removesuffix('s')}_id", find, describe)
+
+
+JOB_ID, WORKER_ID, HOOK_ID = _ids("jobs", "status", "worker_id"), _ids("workers", "name"), _ids("hooks", "name")
+ID_TYPES = (
+    *(JOB_ID, WORKER_ID, HOOK_ID, _ids("webhooks", "url"), _ids("notices", "name"), _ids("schedules", "name")),
+    *(_ids("subscriptions", "event_type"), _ids("operations", "kind", "state"), _ids("approvals", "title")),
+    *(_ids("containments", "state", "reason"), _ids("errors", "message"), _ids("keys", "name")),
 )
-WORKER_ID = _RecordId("worker_id", lambda client: client.workers.list(), lambda worker: str(worker.name))
-SCHEDULE_ID = _RecordId(
-    "schedule_id", lambda client: client.schedules.list(), lambda schedule: f"{schedule.name or schedule.worker_id}"
-)
-HOOK_ID = _RecordId("hook_id", lambda client: client.hooks.list(), lambda hook: str(hook.name))
-SUBSCRIPTION_ID = _RecordId(
-    "subscription_id", lambda client: client.subscriptions.list(), lambda found: str(found.event_type)
-)
-WEBHOOK_ID = _RecordId("webhook_id", lambda client: client.webhooks.list(), lambda webhook: str(webhook.url))
-NOTICE_ID = _RecordId("notice_id", lambda client: client.notices.list(), lambda notice: str(notice.name))
 DELIVERER_ID = _RecordId(
     "owner_id",
     lambda client: chain(client.webhooks.list(), client.hooks.list(), client.notices.list()),
     lambda found: str(getattr(found, "name", None) or found.url),
 )
+#: Ids in the examples of the help.
+EXAMPLES = {
+    "job_id": "job_01…",
+    "worker_id": "wkr_report",
+    "schedule_id": "sch_01…",
+    "hook_id": "hk_01…",
+    "webhook_id": "wh_01…",
+    "notice_id": "ntc_01…",
+    "subscription_id": "sub_01…",
+    "operation_id": "op_01…",
+    "containment_id": "con_01…",
+    "error_id": "err_01…",
+    "approval_id": "apr_01…",
+    "key_id": "key_01…",
+    "event_id": "evt_01…",
+    "node_id": "node_01…",
+    "queue": "default",
+    "tenant_id": "ten_acme",
+}

@@ -119,7 +119,8 @@ _OPTIONS = (
     click.option("--user", help="The user.  [AVA_USER_ID, or usr_01hxyz]"),
     click.option("--role", help="The role.  [AVA_ROLE, or tenant-system-admin]"),
 )
-_NAMES = ("profile", "url", "tenant", "user", "role")
+#: The names of these options; a field of that name gets an underscore.
+NAMES = ("profile", "url", "tenant", "user", "role")
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -132,9 +133,10 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(**arguments: Any) -> Any:
         from ava.client import ApiNotFound, ApiRefused, ClientError
 
-        rest = {name: value for name, value in arguments.items() if name not in _NAMES}
+        rest = {name: value for name, value in arguments.items() if name not in NAMES}
+        options = {"dry_run": True} if rest.pop("is_dry_run", False) else {}
         try:
-            with connect(click.get_current_context()) as client:
+            with connect(click.get_current_context(), **options) as client:
                 try:
                     return command(client, **rest)
                 except (ApiNotFound, ApiRefused) as error:
@@ -175,7 +177,7 @@ def connect(ctx: click.Context, **options: Any) -> Client:
     from ava import settings
     from ava.client import Client
 
-    chosen = {name: ctx.params[name] for name in _NAMES if ctx.params.get(name)}
+    chosen = {name: ctx.params[name] for name in NAMES if ctx.params.get(name)}
     defaults = settings.load_client()
     profile = chosen.get("profile") or ctx.find_root().params.get("profile") or defaults.profile
     if profile:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ava.cli.options.arguments import Pair, complete_from_api
-from ava.cli.options.resources import with_options
 from ava.domain.schema_costs import referenced
 
 if TYPE_CHECKING:
@@ -53,47 +52,16 @@ def _read_source(value: str) -> str:
 JSON_VALUE, JSON_OBJECT = _Json(is_object=False), _Json(is_object=True)
 
 
-#: The approval of a trigger, a schedule or a worker.
-approval_option = click.option(
-    "--approval",
-    type=JSON_OBJECT,
-    help='The decision that jobs need before they start, as JSON such as {"title": …, "when": …}; or @FILE, or -.',
-)
+class RuleType(click.ParamType[dict[str, Any]]):
+    """A rule: the name of an event, or a JSON object with its conditions."""
 
-#: The key options that several triggers share.
-key_options = with_options(
-    click.option("--dedupe", help="Deduplication key: at most one unfinished job per worker and key."),
-    click.option(
-        "--dedupe-mode",
-        type=click.Choice(["return", "replace", "refuse"]),
-        help="If such a job exists: return it, replace it while it is queued, or fail.  [default: return]",
-    ),
-    click.option("--debounce", help="Debounce key: a burst of triggers with this key starts one job."),
-    click.option("--debounce-seconds", type=click.IntRange(1), help="Seconds from the last trigger to the start."),
-    click.option(
-        "--debounce-max-seconds", type=click.IntRange(1), help="Max seconds from the first trigger to the start."
-    ),
-    click.option(
-        "--debounce-keep", type=click.Choice(["first", "last"]), help="Which trigger's input to use.  [default: last]"
-    ),
-)
+    name = "rule"
 
-
-def take_keys(options: dict[str, Any]) -> dict[str, Any]:
-    """Remove the key options from `options` and return them in the client's form. Raises `UsageError`."""
-    dedupe = {"key": options.pop("dedupe"), "mode": options.pop("dedupe_mode")}
-    debounce = {"key": options.pop("debounce"), "seconds": options.pop("debounce_seconds")}
-    debounce |= {"max_seconds": options.pop("debounce_max_seconds"), "keep": options.pop("debounce_keep")}
-    if debounce["key"] is not None and debounce["seconds"] is None:
-        raise click.UsageError("--debounce needs --debounce-seconds.")
-    found: dict[str, Any] = {}
-    for name, rule in (("dedupe", dedupe), ("debounce", debounce)):
-        given = {field: value for field, value in rule.items() if value is not None}
-        if given and "key" not in given:
-            raise click.UsageError(f"The options --{name}-… need --{name} KEY.")
-        if given:
-            found[name] = given
-    return found
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        """Return the rule as the API takes it."""
+        if not isinstance(value, str) or value.startswith("{"):
+            return dict(JSON_OBJECT.convert(value, param, ctx))
+        return {"event": value}
 
 
 _DEEPEST = 4

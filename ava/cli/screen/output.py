@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import wraps
 from itertools import chain
@@ -114,10 +114,10 @@ def _print_csv(found: Iterable[Any]) -> None:
     records = iter(found)
     if (first := next(records, None)) is None:
         return
-    names = [field.name for field in fields(first)]
+    names = list(vars(first))
     click.echo(_csv_line(names))
     for record in chain((first,), records):
-        click.echo(_csv_line([_csv_cell(getattr(record, name)) for name in names]))
+        click.echo(_csv_line([_csv_cell(getattr(record, name, None)) for name in names]))
 
 
 def _csv_line(cells: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,7 +45,7 @@ def print_status(job_id: str, status: str) -> None:
 
 def print_record(record: Any, *, is_whole: bool = False) -> None:
     """Print a record for people, one line per field. A large JSON value is folded unless `is_whole`."""
-    print_fields({field.name: getattr(record, field.name) for field in fields(record)}, is_whole=is_whole)
+    print_fields(vars(record), is_whole=is_whole)
 
 
 def print_fields(values: Mapping[str, Any], *, is_whole: bool = False) -> None:
@@ -137,7 +137,8 @@ def _json_character(char: str) -> str:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(inner) for name, inner in asdict(value).items()}
+        # With the fields of a newer server, which the client keeps as attributes.
+        return _plain(vars(value))
     if isinstance(value, datetime):
         return _time(value)
     if isinstance(value, list):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ava.api.mcp.tools import by_name
+from ava.cli.main import cli
 from ava.client import Client
 from harness.system import ROOT
 from tools.client_methods import BY_HAND, Operation, operations
@@ -31,6 +32,8 @@ _WITHOUT_CALL = {
     "download_job_log": "browsers save it as a file; `jobs.logs` has the same lines",
     "follow_containment": "the dashboard shows it; `containments.wait` waits",
 }
+#: Operations without a command, and why.
+_WITHOUT_COMMAND = {"jobs.trigger_many": "a shell runs `ava jobs trigger` for each"}
 _DOCUMENT = description()
 _OPERATIONS = [pytest.param(each, id=each.declared["operationId"]) for each in operations(_DOCUMENT)]
 
@@ -54,6 +57,16 @@ def test_the_typescript_client_has_a_method_of_each_operation(operation: Operati
     name = re.sub(r"_(\w)", lambda letter: letter[1].upper(), operation.name)
     sources = (path.read_text() for path in (ROOT / "clients/typescript/src").glob("*.ts"))
     assert any(re.search(rf"^  (async )?\*?{name}\(", source, re.MULTILINE) for source in sources), name
+
+
+@pytest.mark.parametrize("operation", _OPERATIONS)
+def test_the_command_line_has_a_command_of_each_operation(operation: Operation) -> None:
+    found: Any = cli
+    words = operation.call.get("command", "").split()
+    assert bool(words) is (operation.call["method"] not in _WITHOUT_COMMAND)
+    for word in words:
+        found = found.commands[word]
+    assert not words or found.callback is not None
 
 
 def test_each_method_by_hand_belongs_to_an_operation() -> None:
