@@ -25,6 +25,7 @@ from ava.cli.screen import printing, tables, terminal, watching
 from ava.cli.screen.output import OutputFormat, RecordPrinter
 from ava.cli.screen.tables import Column
 from ava.client import QueueCount, TenantLoad
+from ava.client.reading import read
 from ava.domain.counts import MAX_COUNTED_OF_WORKER
 
 ID = "job_01hxyzabcdefghjkmnpqrstvwx"
@@ -269,3 +270,10 @@ def test_ctrl_c_ends_the_command_and_says_that_the_job_goes_on(capsys: pytest.Ca
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert capsys.readouterr().err == f"{ID} continues; `ava jobs watch {ID}` follows it.\n"
+
+
+def test_fields_of_a_newer_server_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"worker_id": "wkr_a", "queued": 1, "high_priority": 0, "running": 0, "of_the_future": {"a": 1}}
+    for form in ("json", "table", "csv"):
+        RecordPrinter(format=OutputFormat(form)).record(read(QueueCount, data))
+        assert "of_the_future" in capsys.readouterr().out, form

@@ -39,7 +39,7 @@ runs = Blueprint("job_runs", __name__, url_prefix="/v1/ava/jobs")
     call=PublicCall(
         help="List a job's runs, oldest first.",
         lists_all=True,
-        columns="attempt outcome* started_at RAN=duration_ms CPU=cpu_ms MEMORY=peak_memory WAITED=wait_ms",
+        columns="attempt+ outcome* started_at RAN=duration_ms CPU=cpu_ms MEMORY=peak_memory WAITED=wait_ms",
     ),
     description="Oldest first: each attempt, and each run that was lost or interrupted, with its times. A handler "
     "that waits has a run before and after each wait.",

@@ -14,7 +14,7 @@ from ava.cli.options.connection import connected
 from ava.cli.options.inputs import INPUT_VALUE, with_values
 from ava.cli.screen import printing
 from ava.cli.screen.output import RecordPrinter, output_options
-from ava.cli.screen.tables import milliseconds, ran
+from ava.cli.screen.tables import Column, milliseconds, ran
 from ava.cli.screen.watching import follow_to_end, until_interrupted, watch_list
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def show(client: Client, send: Send, wait: bool, job_id: str, printer: RecordPri
         click.echo()
         printing.print_fields({"waited": milliseconds((job.usage or {}).get("wait_ms")), "ran": ran(job)})
         click.echo()
-        printer.records(runs, factory.columns("jobs.runs"))
+        number = Column(title="RUN", value=lambda run: runs.index(run) + 1)
+        printer.records(runs, (number, *factory.columns("jobs.runs")))
 
 
 @jobs.command()
