@@ -43,6 +43,12 @@ DEPLOY = ROOT / "deploy"
 SECRET = {"authorization": "Bearer of-all-the-tests"}
 
 
+@pytest.fixture(autouse=True)
+def _uncached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each scrape reads the database."""
+    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+
+
 def promtool(*arguments: str, exposition: str = "") -> None:
     """Run promtool, which must report nothing."""
     if not shutil.which("promtool"):
@@ -110,7 +116,7 @@ def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:
     assert 0 <= _value(exposition, "ava_queue_oldest_seconds", queue="default") < 60
 
 
-def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api) -> None:
     for _ in range(2):
         api.post("/v1/ava/events", json={"type": "order.paid", "data": 1, "id": "7"})
     exposition = scrape(api)
@@ -126,7 +132,6 @@ def test_a_scrape_counts_events_and_what_is_left_to_do_for_them(api: Api, monkey
         f"FROM (VALUES ('ten_a', ava_uuid7()), ('ten_z', ava_uuid7()), ('ten_z', '{long_ago}'), "
         f"('ten_m', '{long_ago}')) AS v (tenant_id, id)"
     )
-    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
     exposition = scrape(api)
     assert _value(exposition, "ava_events_unfinished", work="waits") == 5
     assert 300 <= _value(exposition, "ava_events_unfinished_seconds", work="waits") < 360
@@ -140,10 +145,7 @@ def test_jobs_that_wait_for_others_or_for_a_time_are_counted_by_that_and_are_not
         assert _value(exposition, "ava_jobs_waiting", waits_for=kind) == count
 
 
-def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_when_it_could_start(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_when_it_could_start(api: Api) -> None:
     reasons = ("permit", "worker", "queue", "node")
     exposition = scrape(api)
     assert {_value(exposition, "ava_jobs_waiting_seconds", waits_for=reason) for reason in reasons} == {0}
@@ -162,10 +164,7 @@ def test_the_oldest_job_of_each_reason_is_that_of_any_tenant_and_counts_from_whe
         assert seconds <= _value(exposition, "ava_jobs_waiting_seconds", waits_for=reason) < seconds + 40, reason
 
 
-def test_published_jobs_of_a_queue_that_no_live_node_consumes_are_unserved(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+def test_published_jobs_of_a_queue_that_no_live_node_consumes_are_unserved(api: Api) -> None:
     api.execute(
         "INSERT INTO nodes (id, name, host, pid, version, queues, workers, processes) "
         f"VALUES ('{NODE}', 'n', 'h', 1, '1', '{{default}}', '{{}}', 1)"
@@ -186,8 +185,7 @@ def test_published_jobs_of_a_queue_that_no_live_node_consumes_are_unserved(
     assert _value(scrape(api), "ava_jobs_unserved", worker_id="wkr_open") == 1
 
 
-def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+def test_a_tenant_that_waits_without_a_start_is_named(api: Api) -> None:
     for number in range(22):
         api.trigger(headers={"x-tenant-id": f"ten_{number:02}"})
     api.execute("UPDATE jobs SET published_at = NULL, created_at = now() - interval '600 seconds'")
@@ -212,8 +210,7 @@ def test_a_tenant_that_waits_without_a_start_is_named(api: Api, monkeypatch: pyt
     assert _value(scrape(api), "ava_tenant_waiting_jobs", tenant="other") == 0
 
 
-def test_a_schedule_that_nothing_fires_is_overdue(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SystemMetrics, "cache_seconds", -1.0)
+def test_a_schedule_that_nothing_fires_is_overdue(api: Api) -> None:
     assert _value(scrape(api), "ava_schedules_overdue_seconds") == 0
     schedule = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "Europe/Berlin"}
     assert api.post("/v1/ava/schedules", json=schedule).status_code == 201

@@ -43,7 +43,7 @@ _RARE_OF_SPEC: dict[str, Any] = {
 }
 #: What every job has a column for, and what only becomes one of the others.
 _COMMON = {"tenant_id", "user_id", "spec", "schema_version", "may_publish", "traceparent"}
-_COMMON_OF_SPEC = {"worker_id", "trigger", "priority", "debounce", "entry", "idempotency_key"}
+_COMMON_OF_SPEC = {"worker_id", "trigger", "priority", "debounce", "entry", "idempotency_key", "behind_retried"}
 
 
 def _columns(new: NewJob) -> set[str]:
