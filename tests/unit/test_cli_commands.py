@@ -151,3 +151,25 @@ def test_only_the_help_of_create_names_the_defaults_of_a_new_record() -> None:
         create, update = (CliRunner().invoke(cli, [resource, verb, "--help"]).output for verb in ("create", "update"))
         assert default in " ".join(create.split())
         assert default not in " ".join(update.split())
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (b"404 Not Found", b"Not found: there is no such route, or no object with this id; /openapi.json lists them."),
+        (b"405 Method Not Allowed", b"POST is not allowed here; use GET."),
+    ],
+)
+def test_an_older_api_without_the_operation_is_explained_in_one_sentence(status: bytes, message: bytes) -> None:
+    body = b'{"error": {"code": "x", "message": "%s"}}' % message
+    head = b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+    server = Peer(answering(head + body))
+    try:
+        found = CliRunner().invoke(
+            cli, ["subscriptions", "test", "{}"], env={"AVA_URL": server.url, "AVA_API_KEY": "ava_00.none"}
+        )
+    finally:
+        server.close()
+    assert found.exit_code == 1
+    assert "The API has no such operation" in found.output
+    assert "older than this command" in found.output

@@ -121,6 +121,7 @@ _OPTIONS = (
 )
 #: The names of these options; a field of that name gets an underscore.
 NAMES = ("profile", "url", "tenant", "user", "role")
+_METHOD_NOT_ALLOWED = 405
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,7 +132,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def run(**arguments: Any) -> Any:
-        from ava.client import ApiNotFound, ApiRefused, ClientError
+        from ava.client import ApiError, ClientError
 
         rest = {name: value for name, value in arguments.items() if name not in NAMES}
         options = {"dry_run": True} if rest.pop("is_dry_run", False) else {}
@@ -139,7 +140,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
             with connect(click.get_current_context(), **options) as client:
                 try:
                     return command(client, **rest)
-                except (ApiNotFound, ApiRefused) as error:
+                except ApiError as error:
                     raise CallFailed(f"{_message(error)}{_similar_worker(client, error, rest)}") from error
         except ClientError as error:
             raise CallFailed(str(error)) from error
@@ -151,6 +152,8 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _message(error: ApiError) -> str:
     """Return a failure's message; with several invalid fields the message of each, up to `_MAX_FIELDS`."""
+    if error.status == _METHOD_NOT_ALLOWED or "no such route" in str(error):
+        return "The API has no such operation, or no object with this id; its release may be older than this command's."
     faults = [(path, messages) for path, messages in error.fields.items() if isinstance(messages, list)]
     if len(faults) < 2:
         return str(error)
