@@ -26,11 +26,14 @@ def sent_time(value: Any) -> Any:
 
 
 def sent_value(value: Any) -> Any:
-    """Return a value as JSON has it: times as strings, and mappings and sequences as plain ones."""
+    """Return a value as JSON has it: a time as a string; a mapping, a sequence and its mappings as plain ones.
+
+    What is in a payload stays as it is, because it may be large or nested deep.
+    """
     if isinstance(value, Mapping):
-        return {name: sent_value(inner) for name, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [sent_value(inner) for inner in value]
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [dict(each) if isinstance(each, Mapping) else each for each in value]
     return sent_time(value)
 
 

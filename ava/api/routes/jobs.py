@@ -40,6 +40,15 @@ from ava.store.jobs.reads.batches import JobBatch
 #: Response header: an earlier trigger with the same key (`dedupe`, `debounce`) created the job.
 EXISTING = "Existing-Job"
 
+#: The names of the options that filter jobs.
+_FILTERS = {
+    "created_after": "--after --since --created-after",
+    "created_before": "--before --created-before",
+    "triggered_by": "--by",
+    "root": "--roots",
+    "input": "--where",
+    "error_id": "--error-id",
+}
 _CHANGED = ("priority", "scheduled_at", "expires_at", "tags")
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/ava/jobs")
@@ -142,14 +151,7 @@ def retry(job_id: str, body: dict[str, Any], key: str | None, is_replicated: boo
 @operation(
     summary="List jobs",
     call=PublicCall(
-        options={
-            "created_after": "--after --since --created-after",
-            "created_before": "--before --created-before",
-            "triggered_by": "--by",
-            "root": "--roots",
-            "input": "--where",
-            "error_id": "--error-id",
-        },
+        options=_FILTERS,
         help="List jobs, newest first unless they are sorted.",
         example="--status failed --since 2h",
         columns="id* worker_id status* waits_for+ priority+ trigger+ BY=triggered_by+ created_at RAN=ran+ "
@@ -267,14 +269,7 @@ ReadBatch = Callable[[str | None], JobBatch]
     call=PublicCall(
         help="Print all matching jobs, newest first: one complete job per line, as JSON.",
         example="--status failed > failed.ndjson",
-        options={
-            "created_after": "--after --since --created-after",
-            "created_before": "--before --created-before",
-            "triggered_by": "--by",
-            "root": "--roots",
-            "input": "--where",
-            "error_id": "--error-id",
-        },
+        options=_FILTERS,
     ),
     description="All jobs that match the filters, newest first, one record per line, with the whole input and "
     "output. Jobs triggered after the call are not included. The export counts as a stream. If the connection ends "
