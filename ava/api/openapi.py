@@ -104,6 +104,15 @@ class _Plugin(MarshmallowPlugin):
     Converter = _Converter
 
 
+def properties(schema: Schema, names: str) -> dict[str, Any]:
+    """Return the descriptions of fields of a body, or of parameters of a query, by their names without `filter[…]`."""
+    plugin = _Plugin()
+    APISpec(title="AVA Jobs", version=VERSION, openapi_version="3.1.0", plugins=[plugin])
+    assert plugin.converter is not None
+    found = plugin.converter.schema2jsonschema(schema)["properties"]  # type: ignore[no-untyped-call]
+    return {name: found.get(name) or found[f"filter[{name}]"] for name in names.split()}
+
+
 def _add_components(spec: APISpec) -> None:
     spec.components.schema("Error", parts.ERROR | {"example": parts.EXAMPLES["Error"]})
     spec.components.schema("Pagination", parts.PAGINATION)

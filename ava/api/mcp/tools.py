@@ -10,6 +10,11 @@ from typing import Any
 
 from ava.api.mcp import content, rest_calls, tasks, worker_tools
 from ava.api.mcp.rpc_messages import McpMessage
+from ava.api.openapi import properties
+from ava.api.schemas.error_groups import ErrorListQuery
+from ava.api.schemas.jobs import JobListQuery
+from ava.api.schemas.schedules import PreviewBody, ScheduleBody
+from ava.api.schemas.workers import WorkerListQuery
 from ava.domain.access.caller import Caller
 from ava.domain.ids import is_client_id
 from ava.domain.limits.table import MCP_LOG_LINES, MCP_TEXT
@@ -26,10 +31,6 @@ _JOB_ID = {"type": "string", "description": "The id of a job, job_…"}
 _WORKER_ID = {"type": "string", "description": "The id of a worker, wkr_…"}
 _CURSOR = {"type": "string", "description": "The next_cursor of the previous response."}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": _MAX_PER_PAGE, "default": 20}
-_DATE = {"type": "string", "format": "date-time"}
-_CRON = {"type": "string", "description": "Five fields, as in crontab(5)."}
-_EVERY_SECONDS = {"type": "integer", "minimum": 1, "maximum": 59, "description": "In place of cron and timezone."}
-_TIMEZONE = {"type": "string", "description": "An IANA name, such as Europe/Berlin."}
 _INPUT = {"type": "object", "description": "The input of the worker's handler."}
 
 _Arguments = Mapping[str, Any]
@@ -238,11 +239,7 @@ _TOOLS = (
         title="List jobs",
         description="Lists jobs, newest first, without their inputs and outputs.",
         arguments={
-            "worker_id": _WORKER_ID,
-            "status": {"type": "string", "enum": ["queued", "running", "completed", "failed", "cancelled"]},
-            "created_after": _DATE,
-            "created_before": _DATE,
-            "error": {"type": "string", "minLength": 3, "description": "A part of the error."},
+            **properties(JobListQuery(), "worker_id status created_after created_before error"),
             "limit": _LIMIT,
             "cursor": _CURSOR,
         },
@@ -306,7 +303,7 @@ _TOOLS = (
         description="Lists the workers by id, and whether a live process serves each.",
         arguments={
             "text": {"type": "string", "description": "A part of the name or id."},
-            "status": {"type": "string", "enum": ["active", "paused", "deprecated"]},
+            **properties(WorkerListQuery(), "status"),
             "limit": _LIMIT,
             "cursor": _CURSOR,
         },
@@ -317,10 +314,7 @@ _TOOLS = (
         title="List errors",
         description="Lists error groups of failed jobs, most recent first, with the number of jobs.",
         arguments={
-            "worker_id": _WORKER_ID,
-            "status": {"type": "string", "enum": ["open", "ignored", "resolved"]},
-            "since": _DATE,
-            "until": _DATE,
+            **properties(ErrorListQuery(), "worker_id status since until"),
             "limit": _LIMIT,
             "cursor": _CURSOR,
         },
@@ -330,29 +324,16 @@ _TOOLS = (
         name="preview_schedule",
         title="Preview a schedule",
         description="Describes a cron pattern, or an interval, in words, with its next firings. Nothing is saved.",
-        arguments={
-            "cron": _CRON,
-            "timezone": _TIMEZONE,
-            "every_seconds": _EVERY_SECONDS,
-            "count": {"type": "integer", "minimum": 1, "maximum": 50, "default": 10},
-        },
+        arguments=properties(PreviewBody(), "cron timezone every_seconds count"),
         run=partial(_post, "/v1/ava/schedules/preview", "the next firings of a pattern"),
     ),
     Tool(
         name="create_schedule",
         title="Create a schedule",
         description="Triggers a worker by a cron pattern in a time zone, or by an interval below a minute.",
-        arguments={
-            "worker_id": _WORKER_ID,
-            "cron": _CRON,
-            "timezone": _TIMEZONE,
-            "every_seconds": _EVERY_SECONDS,
-            "name": _STRING,
-            "input": _INPUT,
-            "priority": {"type": "integer", "minimum": 1, "maximum": 10, "default": 5},
-            "enabled": {"type": "boolean", "default": True},
-            "overlap": {"type": "string", "enum": ["allow", "skip", "queue_one", "cancel_running"], "default": "allow"},
-        },
+        arguments=properties(
+            ScheduleBody(), "worker_id cron timezone every_seconds name input priority enabled overlap"
+        ),
         required=("worker_id",),
         run=partial(_post, "/v1/ava/schedules", "the record of the new schedule"),
         is_write=True,
