@@ -24,7 +24,7 @@ IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick test-long model coverage check static lowest records manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick test-long model coverage check lowest records manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -57,9 +57,7 @@ coverage: $(READY) ## Run every test, one file at a time, and measure the covera
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
-check: static lowest ## Check style, types, scripts, manifests, docs, the law of imports and the lower bounds of setup.cfg
-
-static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, manifests, docs and the law of imports
+check: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, sizes, scripts, manifests, docs and the law of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -70,6 +68,7 @@ static: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, scripts, 
 	@$(BIN)/python -m tools.client_methods --check
 	@$(BIN)/python -m tools.command_snapshot --check
 	@$(BIN)/python -m tools.statements
+	@$(BIN)/python -m tools.size
 	@$(BIN)/python -m tools.pages
 	@$(BIN)/python -m tools.dashboard check
 
