@@ -18,7 +18,7 @@ ARGS ?=
 # Test files that run at the same time, each with its own servers. Tests wait about as long as they compute: with five
 # on two cores, all of them waited for a processor, and time limits passed.
 TESTERS ?= 3
-# Files begin in the order of tests/longest_first.py.
+# Files begin in the order of tests/turns.py.
 IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 export VENV
@@ -49,7 +49,7 @@ test-quick: $(READY) ## Run the unit tests, and the integration tests on Redis a
 	@$(BIN)/python -m pytest $(IN_PARALLEL) --quick tests/unit tests/integration $(ARGS)
 
 test-long: $(READY) ## Run the tests whose promises `make test` keeps by briefer ones
-	@tools/servers.sh redis nodejs npm golang jdk
+	@tools/servers.sh redis chromium nodejs npm golang jdk python3-venv
 	@$(BIN)/python -m pytest $(IN_PARALLEL) -m long $(ARGS)
 
 coverage: $(READY) ## Run every test, one file at a time, and measure the coverage of all their processes

@@ -42,13 +42,13 @@ from harness.servers.rabbitmq import RabbitMQ, running_rabbitmq
 from harness.servers.redis import fresh_redis_url, running_redis
 from harness.servers.server import Server
 from harness.system import System
-from tests import longest_first, one_tester, quick
+from tests import quick, turns
 
 # Each test file and each process of a system would be compiled again and again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-pytest_plugins = ["tests.coverage_total", "tests.left_out"]
+pytest_plugins = ["tests.coverage_total", "tests.closing_lines"]
 
 # No example has a time limit, because a busy machine may pause any of them. Each test has one (pytest-timeout).
 hypothesis_settings.register_profile("ava", deadline=None)
@@ -97,12 +97,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--quick"):
         quick.deselect(items, config)
     # After pytest-randomly has shuffled them.
-    longest_first.sort(items)
+    turns.sort(items)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> one_tester.Scheduling | None:
-    return one_tester.Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> turns.Scheduling | None:
+    return turns.Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

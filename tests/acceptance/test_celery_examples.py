@@ -161,6 +161,9 @@ EXAMPLES = {
 
 #: Those of `make test`.
 _BRIEF = ("next-steps", "stamping", "django")
+_LONG = pytest.mark.long(
+    kept_by="tests/acceptance/test_celery_examples.py::test_an_example_has_the_same_results_on_celery_and_on_ava"
+)
 
 
 def _run(folder: Path, environ: Mapping[str, str], *arguments: str) -> str:
@@ -201,9 +204,7 @@ def _celery_worker(example: Example, folder: Path, url: str, environ: Mapping[st
 
 @on_redis
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in _BRIEF else pytest.mark.long) for name in EXAMPLES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in _BRIEF else _LONG) for name in EXAMPLES])
 def test_an_example_has_the_same_results_on_celery_and_on_ava(
     name: str, nodes: System, redis_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

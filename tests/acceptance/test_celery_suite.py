@@ -27,7 +27,11 @@ from tests.acceptance.celery_suite import sources
 from tests.acceptance.conftest import assert_failed_by_intent, running_system
 
 _IS_WHOLE = os.environ.get("CELERY_SUITE") == "all"
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(3600 if _IS_WHOLE else 900)]
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.timeout(3600 if _IS_WHOLE else 900),
+    pytest.mark.long(kept_by="tests/acceptance/test_celery_calls.py::test_a_caller_sees_on_ava_what_it_sees_on_celery"),
+]
 
 _FILES = ("t/integration/test_tasks.py", "t/integration/test_canvas.py")
 _PAGE = ROOT / "clients/celery/README.md"

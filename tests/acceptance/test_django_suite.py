@@ -20,7 +20,13 @@ from tests import django_env
 from tests.acceptance.conftest import assert_failed_by_intent, running_system
 
 # test_django.py has a project whose tasks use each part of the backend.
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(400), pytest.mark.long]
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.timeout(400),
+    pytest.mark.long(
+        kept_by="tests/acceptance/test_django.py::test_a_task_returns_its_result_through_the_record_of_its_job"
+    ),
+]
 
 _HERE = ROOT / "tests/acceptance/django_suite"
 _ONE_QUEUE = "a worker has one queue, so using(queue_name=...) of another one is refused"

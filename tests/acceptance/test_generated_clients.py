@@ -79,6 +79,11 @@ def _check(system: System, serve: Serve, *argv: str, folder: Path, **environ: st
     }
 
 
+_LONG = pytest.mark.long(
+    kept_by="tests/acceptance/test_generated_clients.py::test_a_client_of_openapi_python_client_runs"
+)
+
+
 @on_redis
 @pytest.mark.timeout(600)
 def test_a_client_of_openapi_python_client_runs(fleet: System, serve: Serve) -> None:
@@ -99,7 +104,7 @@ def test_a_client_of_openapi_python_client_runs(fleet: System, serve: Serve) -> 
 
 
 @on_redis
-@pytest.mark.long
+@_LONG
 @pytest.mark.timeout(600)
 def test_a_client_of_openapi_generator_in_java_compiles_and_runs(fleet: System, serve: Serve) -> None:
     _require("javac")
@@ -117,7 +122,7 @@ def test_a_client_of_openapi_generator_in_java_compiles_and_runs(fleet: System, 
 
 
 @on_redis
-@pytest.mark.long
+@_LONG
 @pytest.mark.timeout(600)
 def test_a_client_of_openapi_generator_in_go_compiles_and_runs(fleet: System, serve: Serve) -> None:
     _require("java")

@@ -12,7 +12,12 @@ from chaos.faults import histories
 from chaos.result import evaluate
 from harness.servers.server import private_folder
 
-pytestmark = pytest.mark.redis
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.long(
+        kept_by="tests/acceptance/test_faults.py::test_faults_in_a_row_lose_nothing_and_run_nothing_twice_at_once"
+    ),
+]
 #: Other test files run beside this one on two cores, so few histories begin; a dead node is found sooner than usual.
 _MINUTES, _PER_SECOND = "0.6", "1.0"
 _ENVIRON = {"AVA_NODE_DEAD_SECONDS": "6", "AVA_HEARTBEAT_SECONDS": "1"}

@@ -25,6 +25,10 @@ from tests.acceptance.conftest import running_system
 
 pytestmark = pytest.mark.redis
 
+#: Both programs of others call the same tools.
+_LONG = pytest.mark.long(
+    kept_by="tests/acceptance/test_mcp.py::test_the_bridge_answers_every_line_that_asks_for_an_answer"
+)
 _SUITE = Path(__file__).with_name("mcp")
 _PROGRAM = "node_modules/@modelcontextprotocol/conformance/dist/index.js"
 #: What the suite is run with, and the scenarios of each run that concern what this server offers. Of those for tasks it
@@ -109,6 +113,7 @@ def _authorized(system: System, key: str) -> Iterator[str]:
         thread.join()
 
 
+@_LONG
 @pytest.mark.timeout(240)
 def test_the_conformance_suite_finds_no_failure(mcp: System, key: str, tmp_path: Path) -> None:
     packages = npm.packages(_SUITE)
@@ -133,7 +138,7 @@ def test_the_conformance_suite_finds_no_failure(mcp: System, key: str, tmp_path:
 
 
 # The conformance suite calls the same tools over HTTP, and the next test over stdio.
-@pytest.mark.long
+@_LONG
 @pytest.mark.timeout(300)
 def test_fastmcp_runs_workers_over_http_and_over_stdio(mcp: System, key: str, tmp_path: Path) -> None:
     program = agents.python(_SUITE / "requirements.txt")

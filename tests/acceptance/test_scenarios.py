@@ -45,7 +45,7 @@ _PLAYERS = {
 _AT_ONCE = 40
 #: A history over HTTP costs three times as much as one on a node. Kills and lost requests are in the scenarios too.
 _SHARES = {"node": 1.0, "slot": 0.1, "http": 0.2, "typescript": 0.2}
-_LONG = ("slot", "http", "typescript")
+_LONG = pytest.mark.long(kept_by="tests/acceptance/test_scenarios.py::test_every_scenario_keeps_its_promises")
 _LACKS = {"http": {"gather", "map"}}
 _PROCESSES = {"http": 8, "typescript": 4}
 
@@ -144,9 +144,7 @@ def test_every_scenario_keeps_its_promises(player: str, system: System, tmp_path
     assert _differences(system, player, played, tmp_path) == {}
 
 
-@pytest.mark.parametrize(
-    "player", [pytest.param(each, marks=pytest.mark.long if each in _LONG else ()) for each in _PLAYERS]
-)
+@pytest.mark.parametrize("player", [pytest.param(each, marks=() if each == "node" else _LONG) for each in _PLAYERS])
 @pytest.mark.usefixtures("_player")
 def test_random_histories_keep_their_promises(player: str, system: System, tmp_path: Path) -> None:
     """A hundred on a node; `AVA_TEST_HISTORIES=1000` plays a thousand."""

@@ -129,9 +129,20 @@ def _check(found: dict[str, Any]) -> None:
     assert found == _FOUND
 
 
+_IN_DENO_AND_BUN = pytest.mark.long(
+    kept_by="tests/acceptance/test_typescript.py::test_the_package_works_as_it_is_installed_in_runtimes_and_a_browser"
+)
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("broker_url", ["redis"], indirect=True)
-def test_the_package_works_as_it_is_installed_in_node_deno_bun_and_a_browser(system: System, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "runtimes",
+    [pytest.param(("node",), id="node"), pytest.param(("deno", "bun"), id="deno and bun", marks=_IN_DENO_AND_BUN)],
+)
+def test_the_package_works_as_it_is_installed_in_runtimes_and_a_browser(
+    runtimes: tuple[str, ...], system: System, tmp_path: Path
+) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as pages:
         address = f"http://127.0.0.1:{pages.server_port}"
         system._environ |= {"AVA_CORS_ORIGINS": address, "AVA_ENCRYPTION_KEY": _ENCRYPTION_KEY}
@@ -143,7 +154,7 @@ def test_the_package_works_as_it_is_installed_in_node_deno_bun_and_a_browser(sys
             assert system.post("/v1/ava/workers", json=body).status_code == 201
         system.request("PATCH", "/v1/ava/workers/wkr_resize", json={"config": {"COLOUR": "red"}})
         key = _key(system, "tenant-system-admin")
-        for runtime in _RUNTIMES:
+        for runtime in runtimes:
             with _worker(system, project, runtime) as worker:
                 environ = {"AVA_URL": system.url, "AVA_API_KEY": key, "RUNTIME": runtime}
                 done = npm.run(*_argv(runtime, "main.js"), folder=project, environ=environ)

@@ -18,7 +18,7 @@ from ava.local import example
 from ava.local.start import free_port
 from harness.polling import wait_until
 from harness.running_process import lives
-from harness.system import MARK, ROOT, carries
+from harness.system import MARK, ROOT, System, carries
 
 #: The titles that processes set for themselves.
 _TITLES = {"node": ("celeryd",), "api": ("gunicorn",), "redis-server": ("redis-server", "valkey-server")}
@@ -41,6 +41,7 @@ class Up:
         self.mark = uuid.uuid4().hex
         self.log = data_dir.parent / f"up-{self.mark}.log"
         self._processes: set[psutil.Process] = set()
+        System.started += 1
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [

@@ -16,7 +16,7 @@ from tests.browser import Browser, running_browser
 
 @pytest.fixture(scope="package")
 def running(_databases: Databases, redis_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """One system for all tests of this folder, which one tester runs: see `tests.one_tester`.
+    """One system for all tests of this folder, which one tester runs: see `tests.turns`.
 
     It takes a tenth of a processor even while nothing calls it, so it stops with the last of them.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.system import ROOT
-from tests import longest_first, quick
+from tests import quick
 
 TESTS = """
 import pytest
@@ -31,7 +32,7 @@ def test_the_rest():
 def test_what_a_run_leaves_out_is_in_its_closing_lines(tmp_path: Path, testers: str) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     # No other plugin is needed, and their imports take a second.
-    options = ["-q", "-p", "no:cacheprovider", "-p", "xdist", "-p", "tests.left_out", "--numprocesses", testers]
+    options = ["-q", "-p", "no:cacheprovider", "-p", "xdist", "-p", "tests.closing_lines", "--numprocesses", testers]
     environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "--rootdir", tmp_path, *options, tmp_path / "test_it.py"]
     printed = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
@@ -42,6 +43,41 @@ def test_what_a_run_leaves_out_is_in_its_closing_lines(tmp_path: Path, testers: 
     assert "1 passed, 4 skipped" in lines[-1]
 
 
-@pytest.mark.parametrize("names", [longest_first.LONGEST, quick.LONG])
-def test_every_long_file_exists(names: tuple[str, ...]) -> None:
-    assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
+def test_every_file_that_is_not_quick_exists() -> None:
+    assert [name for name in quick.LONG if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_each_long_test_names_a_test_of_make_test_that_keeps_its_promise() -> None:
+    kept_by: list[tuple[str, str]] = []
+    always: set[str] = set()
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        name, tree = path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+        marks = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node) == _LONG]
+        named = [ast.literal_eval(node.keywords[0].value) for node in ast.walk(tree) if _is_long(node, {})]
+        assert len(named) == len(marks), f"{name}: a long test without kept_by"
+        kept_by += [(name, each) for each in named]
+        marked = {
+            target.id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        whole = marked.pop("pytestmark", None)
+        is_whole = whole is not None and any(_is_long(node, marked) for node in ast.walk(whole))
+        for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+            if not is_whole and not any(_is_long(node, marked) for node in function.decorator_list):
+                always.add(f"{name}::{function.name}")
+    assert kept_by
+    assert [each for each in kept_by if each[1] not in always] == []
+
+
+#: How a test is marked as long.
+_LONG = "pytest.mark.long"
+
+
+def _is_long(node: ast.AST, marked: dict[str, ast.expr]) -> bool:
+    """Returns whether an expression is that mark, or the name of one."""
+    if isinstance(node, ast.Name):
+        return node.id in marked and _is_long(marked[node.id], {})
+    return isinstance(node, ast.Call) and ast.unparse(node.func) == _LONG
