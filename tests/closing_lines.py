@@ -51,7 +51,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     _write_slowest(terminalreporter)
     if systems := _systems(terminalreporter.config):
         is_over = systems > _max_systems()
-        line = f"{systems} systems were started; sizes.toml allows {_max_systems()}."
+        line = f"Systems started: {systems} of at most {_max_systems()} (sizes.toml)."
         terminalreporter.write_line(line, red=is_over)
 
 
