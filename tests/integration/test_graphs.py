@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 
 from ava.dispatcher.duties.retention import OldJobs
+from ava.dispatcher.duties.wakes import Wakes
 from ava.domain import ids
 from ava.domain.jobs.job import Status
 from ava.domain.jobs.waits import NewChild
 from ava.errors import TooMany
 from ava.node.runs.run_journal import Creators
 from ava.settings import Settings
+from ava.store.engine.database import Connection
 from ava.store.jobs import journal
 from ava.store.jobs.reads import lists
+from ava.store.jobs.transitions.wake import EndedWait, ResolvedInput
 from ava.store.reports import metrics
 from harness.api import Api, error_of
 from tests.graphs import BULK, JOBS, Graphs
@@ -168,6 +171,35 @@ def test_outputs_that_are_too_large_together_are_not_read(graphs: Graphs) -> Non
     graphs.api.execute("UPDATE jobs SET output_bytes = 20000000 WHERE name = ANY(%s)", after[:2])
     graphs.finish(jobs["a2"], {"x": 1})
     assert graphs.show(jobs["b"])["error"].endswith(f"at least 40000008 bytes, more than {32 * 2**20}")
+
+
+@pytest.mark.parametrize("fault", [ValueError("no"), MemoryError(), "a value that PostgreSQL refuses"])
+def test_a_job_whose_wake_fails_fails_once_and_stops_no_other(
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception | str
+) -> None:
+    resolve = Wakes._resolve_one
+
+    def resolve_or_fail(wakes: Wakes, connection: Connection, job: EndedWait, *given: Any) -> ResolvedInput:
+        if job.uuid != bad:
+            return resolve(wakes, connection, job, *given)
+        if isinstance(fault, Exception):
+            raise fault
+        return ResolvedInput(job=job, input_json="no JSON")
+
+    followers = {name: {"after": ["a"], "input": {"x": {"$output": "a"}}} for name in ("b", "middle", "c")}
+    jobs = graphs.declare(a={}, **followers)
+    bad = str(ids.decode("job", jobs["middle"]))
+    monkeypatch.setattr(Wakes, "_resolve_one", resolve_or_fail)
+    graphs.finish(jobs["a"], 1)
+    for _ in range(3):
+        graphs.wake()
+    assert graphs.startable(jobs) == {"b", "c"}
+    record = graphs.show(jobs["middle"])
+    assert (record["status"], record["error"].partition(" (")[0]) == (
+        "failed",
+        "InternalError: its wait could not be ended",
+    )
+    assert len([each for each in caplog.records if each.levelname == "ERROR"]) == 1
 
 
 def test_many_large_inputs_start_in_several_transactions(graphs: Graphs) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 from ava.domain import ids
 from ava.domain.client_json import Structure
@@ -12,7 +13,7 @@ from ava.domain.jobs.graphs import ReferringInput, ResolvedTooLarge, check_bytes
 from ava.domain.jobs.job import JobSpec
 from ava.domain.limits.table import INPUT_BYTES, NESTING, REFERENCED_BYTES
 from ava.domain.strings import one_line
-from ava.errors import BadRequest
+from ava.errors import BadRequest, DatabaseUnavailable
 from ava.services.creation import approval_requests
 from ava.services.creation.input_schemas import InputSchemas
 from ava.services.events.awaiting_jobs import AwaitingJobs
@@ -21,6 +22,8 @@ from ava.store.jobs import journal, wake_queue
 from ava.store.jobs.transitions import cancel, wake
 from ava.store.jobs.transitions.cancel import CancelRequest
 from ava.store.jobs.transitions.wake import EndedWait, InputTemplate, ResolvedInput, StoredOutput, WaitVerdict
+
+_log = logging.getLogger(__name__)
 
 _WAKES_PER_TRANSACTION = 1000
 _MAX_TRANSACTIONS = 20
@@ -44,6 +47,8 @@ class Wakes:
         self._awaiting_jobs = awaiting_jobs or AwaitingJobs()
         #: The last tenant of the previous batch of jobs; the next batch starts after it.
         self._after_jobs = ""
+        #: Maximum wakes of the next batch of jobs.
+        self._batch = _WAKES_PER_TRANSACTION
 
     def run_once(self, _now: float) -> int:
         """Process the pending wakes. Returns the number of jobs that were moved."""
@@ -56,14 +61,45 @@ class Wakes:
         return moved
 
     def _follow_jobs(self) -> int | None:
-        """Process a batch of wakes of jobs. Returns the number of changed jobs; None: there were no wakes."""
+        """Process a batch of wakes of jobs. Returns the number of changed jobs; None: there were no wakes.
+
+        A batch that fails is halved until the failing wake is alone, so that it stops no other.
+        """
+        after_tenant = self._after_jobs
+        try:
+            moved = self._run_batch(after_tenant, self._end_waits)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            self._after_jobs = after_tenant
+            if self._batch > 1:
+                self._batch //= 2
+                return 0
+            cause = error
+            return self._run_batch(after_tenant, lambda c, woken: self._set_aside(c, woken, cause))
+        self._batch = min(2 * self._batch, _WAKES_PER_TRANSACTION)
+        return moved
+
+    def _run_batch(
+        self, after_tenant: str, process: Callable[[Connection, Sequence[tuple[str, str]]], int]
+    ) -> int | None:
         with self._database.transaction() as connection:
-            is_first = not self._after_jobs
-            woken = wake_queue.take_jobs(connection, after_tenant=self._after_jobs, limit=_WAKES_PER_TRANSACTION)
+            woken = wake_queue.take_jobs(connection, after_tenant=after_tenant, limit=self._batch)
             self._after_jobs = woken.last_tenant
             if woken.jobs:
-                return self._end_waits(connection, woken.jobs)
-        return None if is_first and not woken.last_tenant else 0
+                return process(connection, woken.jobs)
+        return None if not after_tenant and not woken.last_tenant else 0
+
+    def _set_aside(self, connection: Connection, woken: Sequence[tuple[str, str]], error: Exception) -> int:
+        """Fail the job whose wait has ended. If there are several, each gets a wake of its own, to find the bad one."""
+        ended = wake.decide(connection, woken)
+        own = [each for each in ended if (each.tenant_id, each.uuid) in woken]
+        if len(ended) == len(own) == 1:
+            _log.error("Job failed, because its wait could not be ended", exc_info=error, extra={"job": own[0].uuid})
+            reason = f"InternalError: its wait could not be ended ({type(error).__name__})"
+            return wake.fail_unresolved(connection, [ResolvedInput(job=own[0], error=reason)])
+        wake_queue.put_back(connection, [(each.tenant_id, each.uuid) for each in ended] or woken)
+        return 0
 
     def _follow_events(self) -> int | None:
         """Match a batch of events against waiting jobs. Returns the same as `_follow_jobs`."""

@@ -65,7 +65,7 @@ def take_jobs(connection: Connection, *, after_tenant: str, limit: int) -> JobWa
     tenants = {tenant_id for tenant_id, _ in found}
     return JobWakes(
         jobs=[(tenant_id, uuid) for tenant_id, uuid in found if uuid is not None],
-        last_tenant=max(tenants) if len(tenants) == _MAX_TENANTS else "",
+        last_tenant=max(tenants) if len(tenants) == min(_MAX_TENANTS, limit) else "",
     )
 
 
@@ -105,7 +105,7 @@ def drop_unawaited(connection: Connection, *, after_tenant: str, limit: int) -> 
 
 
 def _batch(after_tenant: str, limit: int) -> dict[str, object]:
-    return {"after_tenant": after_tenant, "limit": limit, "max_tenants": _MAX_TENANTS}
+    return {"after_tenant": after_tenant, "limit": limit, "max_tenants": min(_MAX_TENANTS, limit)}
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
