@@ -25,11 +25,24 @@ _NEEDED = {
         *("AVA_SIGNING_KEY", "AVA_OIDC_CLIENT_SECRET"),
     ),
 }
+#: The addresses of embedded servers, and the secret of the data directory in each of them.
+_EMBEDDED = {
+    "DATABASE_URL": "database-password",
+    "DATABASE_OWNER_URL": "postgres-password",
+    "BROKER_URL": "broker-password",
+}
 
 
 def own(name: str) -> str:
     """Return the value of `name` in this environment, or the file that contains it; empty if neither is set."""
     return os.environ.get(name, "").strip() or os.environ.get(f"{name}_FILE", "").strip()
+
+
+def forget_embedded(folder: DataFolder) -> None:
+    """Remove the addresses that a shell took from the settings file of an earlier `ava up`, whose servers are gone."""
+    for name, secret in _EMBEDDED.items():
+        if f":{folder.secret(secret)}@127.0.0.1:" in own(name):
+            del os.environ[name]
 
 
 def for_children(additions: Mapping[str, str]) -> dict[str, str]:

@@ -70,6 +70,7 @@ def start_system(
     require_free(host, port)
     folder = open_folder(data_dir)
     try:
+        environment.forget_embedded(folder)
         with NotifySocket() as node_ready, Supervisor(write) as supervisor:
             additions = _start_servers(supervisor, folder)
             environ = environment.for_children(additions)
@@ -147,8 +148,8 @@ def _postgres(supervisor: Supervisor, folder: DataFolder) -> Postgres:
 
 
 def _redis(folder: DataFolder) -> Redis:
-    owner = folder.server_account()
-    return Redis(server=programs.find_redis(owner), account=owner, port=free_port())
+    owner, password = folder.server_account(), folder.secret("broker-password")
+    return Redis(server=programs.find_redis(owner), account=owner, port=free_port(), password=password)
 
 
 def _start_server(supervisor: Supervisor, folder: DataFolder, server: Postgres | Redis) -> ChildProcess:
