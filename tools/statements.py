@@ -1,92 +1,97 @@
-"""`python -m tools.statements`: print the size of each statement that writes `jobs`, and fail above the bounds.
+"""`python -m tools.statements`: print the size of each SQL statement, and fail if one is above a bound.
 
-It measures the sent statement, with white space collapsed and without the columns of a job's record. `end_and_claim`
-consists of `end` and `claim`, and `end_and_check` of `end_together` and `check`, which are counted. Retention's deletes
-decide on no transition.
+It counts what a reader must keep in mind, which no shorter name reduces.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
 
-from ava.store.jobs import rows
-from ava.store.jobs.transitions.claim import CLAIMED_COLUMNS
-from ava.store.jobs.transitions.make import DECIDED_COLUMNS
 from ava.store.statements import all_statements
 
-_WRITES_JOBS = re.compile(r"\bUPDATE jobs\b|\bINSERT INTO jobs\b|\bDELETE FROM jobs\b")
-#: The columns of a record, the longest first, because one contains another.
-_COLUMNS = sorted(
-    {CLAIMED_COLUMNS, DECIDED_COLUMNS, rows.LIGHT_COLUMNS, rows.JOB_COLUMNS, rows.STARTED_COLUMNS},
-    key=len,
-    reverse=True,
+Size = dict[str, int]
+#: The bounds of one statement, by the unit. `arrays` are parallel arrays of one `unnest`.
+BOUNDS: Size = {"CTEs": 7, "CASEs": 8, "SELECTs": 12, "placeholders": 20, "arrays": 10}
+#: By the beginning of a name: other bounds, and the reason.
+_OTHER: dict[str, tuple[Size, str]] = {
+    "events.events.insert": ({"placeholders": 21, "arrays": 17}, "an array for each column of an event"),
+    "reports.audit.insert": ({"arrays": 14}, "an array for each column of an audit entry"),
+    "fleet.workers.announce": ({"placeholders": 22}, "a placeholder for each option of a worker"),
+    "schedules.definitions.": ({"placeholders": 25}, "a placeholder for each column of a schedule"),
+    "jobs.reads.searches.": (
+        {"SELECTs": 22, "placeholders": 32},
+        "a placeholder for each filter, and the same bounded scan for each range of a filter's rows",
+    ),
+    "jobs.reads.why.read_facts": ({"SELECTs": 14}, "a SELECT for each reason to wait, of one snapshot"),
+    "jobs.feed.polls.read": ({"SELECTs": 19}, "a SELECT for each fact of a poll, of one snapshot"),
+    "jobs.transitions.end.": (
+        {"SELECTs": 18, "placeholders": 33, "arrays": 22},
+        "an array for each column of a run's outcome; end_and_claim and end_and_check join two statements",
+    ),
+    **dict.fromkeys(
+        (
+            "jobs.transitions.change.change",
+            "jobs.transitions.park.return_parked",
+            "jobs.transitions.pull.claim",
+            "jobs.transitions.wake.decide",
+        ),
+        ({"CASEs": 10, "SELECTs": 17}, "reads the rules of workers, tenants and windows in the snapshot of the write"),
+    ),
+    "reports.ended.count": (
+        {"CTEs": 8, "SELECTs": 14},
+        "counts, histograms and the high-water mark are of one snapshot and one scan of the ended jobs",
+    ),
+    "reports.metrics.queue_depths": ({"SELECTs": 20}, "a SELECT for each index that has waiting jobs"),
+    "reports.queue_counts.queue_counts": ({"SELECTs": 13}, "a SELECT for each index that has waiting jobs"),
+    "reports.series.": ({"CTEs": 8, "SELECTs": 47}, "the sample has a SELECT for each index of waiting jobs"),
+    "reports.tenant_usage.read": ({"SELECTs": 27}, "a SELECT for each counted table"),
+    "webhooks.fan_out.": ({"CASEs": 10, "SELECTs": 14}, "a CASE for each column that may have changed since the event"),
+    "webhooks.outcomes.record": ({"CASEs": 9}, "a CASE for each column of a delivery that depends on its outcome"),
+}
+_CTE = re.compile(
+    r"\b\w+(?: \([^)]*\))? AS (?:(?:NOT )?MATERIALIZED )?\((?=\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH|TABLE|VALUES)\b)"
 )
-#: These read the rules of workers, tenants and windows in their own snapshot.
-_READ_RULES = (
-    "insert",
-    "insert_more",
-    "pull.claim",
-    "debounce.defer",
-    "change.change",
-    "park.return_parked",
-    "start_resolved",
-)
-_EXEMPT = ("old_jobs.delete", "old_jobs.delete_oldest", "end.end_and_claim", "end.end_and_check")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """The size of one statement."""
-
-    characters: int
-    ctes: int
-    cases: int
-    parameters: int
-
-    def exceeds(self, bound: Size) -> bool:
-        """Return True if one of the figures is above its bound. Parameters have none."""
-        return self.characters > bound.characters or self.ctes > bound.ctes or self.cases > bound.cases
-
-
-_BOUND = Size(characters=2_500, ctes=4, cases=6, parameters=0)
-_BOUND_WITH_RULES = Size(characters=4_000, ctes=5, cases=10, parameters=0)
+_ARRAY = re.compile(r"%\(\w+\)s::\w+\[\]")
+_UNNEST = re.compile(r"\bunnest\(((?:[^()]|\([^()]*\))*)\)")
 
 
 def size_of(sql: str) -> Size:
     """Return the size of a statement's text."""
-    for columns in _COLUMNS:
-        sql = sql.replace(columns, "")
-    collapsed = " ".join(sql.split())
-    return Size(
-        characters=len(collapsed),
-        ctes=len(
-            re.findall(
-                r"\b\w+(?: \([^)]*\))? AS (?:MATERIALIZED )?\((?=\s*(?:SELECT|INSERT|UPDATE|DELETE|WITH)\b)", collapsed
-            )
-        ),
-        cases=len(re.findall(r"\bCASE\b", collapsed)),
-        parameters=len(set(re.findall(r"%\((\w+)\)s", collapsed))),
-    )
+    sql = " ".join(sql.split())
+    return {
+        "CTEs": len(_CTE.findall(sql)),
+        "CASEs": len(re.findall(r"\bCASE\b", sql)),
+        "SELECTs": len(re.findall(r"\bSELECT\b", sql)),
+        "placeholders": len(set(re.findall(r"%\((\w+)\)s", sql))),
+        "arrays": max((len(_ARRAY.findall(each)) for each in _UNNEST.findall(sql)), default=0),
+    }
+
+
+def bounds_of(name: str) -> Size:
+    """Return the bounds of a statement."""
+    return BOUNDS | next((bounds for beginning, (bounds, _) in _OTHER.items() if name.startswith(beginning)), {})
 
 
 def main() -> int:
-    """Print all sizes, the largest first. Returns 1 if a statement exceeds its bound."""
-    found = {
-        name.removeprefix("jobs.").removeprefix("transitions."): size_of(sql)
-        for name, sql in all_statements().items()
-        if _WRITES_JOBS.search(sql)
-    }
-    sys.stdout.write(f"{'statement':36}{'characters':>12}{'CTEs':>6}{'CASEs':>7}{'parameters':>12}\n")
-    large = 0
-    for name, size in sorted(found.items(), key=lambda item: -item[1].characters):
-        bound = _BOUND_WITH_RULES if name.endswith(_READ_RULES) else _BOUND
-        is_large = size.exceeds(bound) and not name.endswith(_EXEMPT)
-        large += is_large
-        figures = f"{size.characters:12,}{size.ctes:6}{size.cases:7}{size.parameters:12}"
-        sys.stdout.write(f"{name:36}{figures}{'  above its bound' if is_large else ''}\n")
-    return 1 if large else 0
+    """Print all sizes, the largest first. Returns 1 if a statement exceeds a bound, or another bound is superfluous."""
+    sizes = {name: size_of(sql) for name, sql in all_statements().items()}
+    sys.stdout.write(f"{'statement':44}{''.join(f'{unit:>14}' for unit in BOUNDS)}\n")
+    large = False
+    for name, size in sorted(sizes.items(), key=lambda item: -sum(item[1].values())):
+        bounds = bounds_of(name)
+        above = [f"{unit} {size[unit]} > {bounds[unit]}" for unit in bounds if size[unit] > bounds[unit]]
+        large = large or bool(above)
+        figures = "".join(f"{size[unit]:14}" for unit in BOUNDS)
+        sys.stdout.write(f"{name:44}{figures}{'  above: ' * bool(above)}{', '.join(above)}\n")
+    superfluous = [
+        f"{beginning}: {unit} {bound} is more than needed (tools/statements.py)"
+        for beginning, (bounds, _) in _OTHER.items()
+        for unit, bound in bounds.items()
+        if bound > max((size[unit] for name, size in sizes.items() if bounds_of(name) == BOUNDS | bounds), default=0)
+    ]
+    sys.stdout.write("".join(f"{each}\n" for each in superfluous))
+    return 1 if large or superfluous else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Write the series of charts: one statement per round, from counts that exist and from bounded ranges of indexes.
+"""Write the series of charts: two statements per round, from counts that exist and from bounded ranges of indexes.
 
 A round adds the ended jobs of the minutes that were counted since the last round, samples the running and waiting jobs,
 notes deploys and pauses, sums up the hours that are complete, and deletes old rows. It repeats the last minute, because
@@ -50,10 +50,8 @@ def latest(span: str, column: str) -> str:
 _IN_BACKLOG = "j.status = 'queued' AND j.waits_for IS NULL AND j.published_at IS NULL"
 _PARKED_GROUP = "j.waits_for, j.queue, j.priority, j.worker_id, j.tenant_id"
 
-# Groups of waiting jobs are found by loose index scans, as in `ava.store.reports.metrics`. Of pull queues only the kind
-# is named. The row of a limit per value of an input has no limit, because the limit is not of the whole worker.
-_WRITE = Statement(f"""{IN_ORDER}
-WITH RECURSIVE progress AS MATERIALIZED (
+#: From when on the minutes and the hours of the round are.
+_PROGRESS = f"""progress AS MATERIALIZED (
     SELECT m.counted_from, least(date_trunc('minute', p.counted_until), date_trunc('minute', now())) AS counted_to,
         greatest({latest("hour", "completed")} + interval '1 hour', date_trunc('hour', (
             SELECT s.starts_at FROM series AS s WHERE s.span = 'minute' ORDER BY s.span, s.starts_at LIMIT 1)))
@@ -62,7 +60,32 @@ WITH RECURSIVE progress AS MATERIALIZED (
     FROM count_progress AS p CROSS JOIN LATERAL (
         SELECT coalesce({latest("minute", "completed")} - interval '1 minute',
             date_trunc('minute', p.counted_until) - interval '1 day') AS counted_from) AS m
-), ended AS MATERIALIZED (
+)"""
+#: Store the rows of `found`.
+_STORE = """
+INSERT INTO series AS t (tenant_id, span, kind, subject, part, starts_at, ends_at, completed, failed, cancelled,
+    wait_jobs, run_jobs, jobs, max_jobs)
+SELECT r.tenant_id, r.span, r.kind, r.subject, r.part, r.starts_at, r.ends_at, r.completed, r.failed, r.cancelled,
+    r.wait_jobs, r.run_jobs, r.jobs, r.max_jobs
+FROM (
+    SELECT f.*, row_number() OVER (
+        PARTITION BY f.tenant_id, f.span, f.starts_at
+        ORDER BY f.kind <> 'worker' OR f.subject <> '', greatest(f.completed + f.failed + f.cancelled, f.jobs) DESC,
+            f.kind, f.subject, f.part) AS rank
+    FROM found AS f
+) AS r WHERE r.rank <= %(max_rows)s
+ON CONFLICT (tenant_id, span, kind, subject, part, starts_at) DO UPDATE SET
+    ends_at = coalesce(excluded.ends_at, t.ends_at), completed = coalesce(excluded.completed, t.completed),
+    failed = coalesce(excluded.failed, t.failed), cancelled = coalesce(excluded.cancelled, t.cancelled),
+    wait_jobs = coalesce(excluded.wait_jobs, t.wait_jobs), run_jobs = coalesce(excluded.run_jobs, t.run_jobs),
+    jobs = coalesce(excluded.jobs, t.jobs), max_jobs = coalesce(excluded.max_jobs, t.max_jobs)
+WHERE excluded.completed IS NULL OR (t.completed, t.failed, t.cancelled)
+    IS DISTINCT FROM (excluded.completed, excluded.failed, excluded.cancelled)
+"""
+# Groups of waiting jobs are found by loose index scans, as in `ava.store.reports.metrics`. Of pull queues only the kind
+# is named. The row of a limit per value of an input has no limit, because the limit is not of the whole worker.
+_WRITE_MINUTES = Statement(f"""{IN_ORDER}
+WITH RECURSIVE {_PROGRESS}, ended AS MATERIALIZED (
     SELECT coalesce(c.tenant_id, '*') AS tenant_id, coalesce(c.worker_id, '') AS subject, c.minute AS starts_at,
         coalesce(sum(c.jobs) FILTER (WHERE c.status = 'completed'), 0) AS completed,
         coalesce(sum(c.jobs) FILTER (WHERE c.status = 'failed'), 0) AS failed,
@@ -159,7 +182,27 @@ WITH RECURSIVE progress AS MATERIALIZED (
     ) AS f
     GROUP BY GROUPING SETS ((f.starts_at, f.kind, f.tenant_id, f.worker_id), (f.starts_at, f.kind, f.tenant_id),
         (f.starts_at, f.kind))
-), hours AS (
+), found AS (
+    SELECT e.tenant_id, 'minute' AS span, 'worker' AS kind, e.subject, '' AS part, e.starts_at,
+        NULL::timestamptz AS ends_at, e.completed, e.failed, e.cancelled, e.wait_jobs, e.run_jobs,
+        NULL::bigint AS jobs, NULL::bigint AS max_jobs
+    FROM ended AS e
+    UNION ALL
+    SELECT r.tenant_id, 'minute', 'worker', r.subject, '', date_trunc('minute', now()), NULL, NULL, NULL, NULL, NULL,
+        NULL, r.jobs, r.max_jobs
+    FROM limited AS r
+    UNION ALL
+    SELECT b.tenant_id, 'minute', 'backlog', b.queue, b.priority::text, date_trunc('minute', now()), NULL, NULL, NULL,
+        NULL, NULL, NULL, b.jobs, NULL
+    FROM backlog AS b
+    UNION ALL
+    SELECT f.tenant_id, 'minute', 'failures', f.subject, f.kind, f.starts_at, NULL, NULL, NULL, NULL, NULL, NULL,
+        f.jobs, NULL
+    FROM failures AS f
+)
+{_STORE}""")
+_WRITE_HOURS = Statement(f"""{IN_ORDER}
+WITH {_PROGRESS}, hours AS (
     SELECT s.tenant_id, s.kind, s.subject, s.part, date_trunc('hour', s.starts_at) AS starts_at,
         sum(s.completed) AS completed, sum(s.failed) AS failed, sum(s.cancelled) AS cancelled,
         {SUMS["wait_jobs"]} AS wait_jobs, {SUMS["run_jobs"]} AS run_jobs,
@@ -184,24 +227,8 @@ WITH RECURSIVE progress AS MATERIALIZED (
             SELECT d.ctid FROM series AS d WHERE d.span = k.span AND d.starts_at < now() - k.kept
             ORDER BY d.span, d.starts_at LIMIT {_MAX_DELETED}) AS s))
 ), found AS (
-    SELECT e.tenant_id, 'minute' AS span, 'worker' AS kind, e.subject, '' AS part, e.starts_at,
-        NULL::timestamptz AS ends_at, e.completed, e.failed, e.cancelled, e.wait_jobs, e.run_jobs,
-        NULL::bigint AS jobs, NULL::bigint AS max_jobs
-    FROM ended AS e
-    UNION ALL
-    SELECT r.tenant_id, 'minute', 'worker', r.subject, '', date_trunc('minute', now()), NULL, NULL, NULL, NULL, NULL,
-        NULL, r.jobs, r.max_jobs
-    FROM limited AS r
-    UNION ALL
-    SELECT b.tenant_id, 'minute', 'backlog', b.queue, b.priority::text, date_trunc('minute', now()), NULL, NULL, NULL,
-        NULL, NULL, NULL, b.jobs, NULL
-    FROM backlog AS b
-    UNION ALL
-    SELECT f.tenant_id, 'minute', 'failures', f.subject, f.kind, f.starts_at, NULL, NULL, NULL, NULL, NULL, NULL,
-        f.jobs, NULL
-    FROM failures AS f
-    UNION ALL
-    SELECT h.tenant_id, 'hour', h.kind, h.subject, h.part, h.starts_at, NULL, h.completed, h.failed, h.cancelled,
+    SELECT h.tenant_id, 'hour' AS span, h.kind, h.subject, h.part, h.starts_at,
+        NULL::timestamptz AS ends_at, h.completed, h.failed, h.cancelled,
         h.wait_jobs, h.run_jobs, h.jobs, h.max_jobs
     FROM hours AS h
     UNION ALL
@@ -215,25 +242,7 @@ WITH RECURSIVE progress AS MATERIALIZED (
     SELECT '*', 'hour', 'pause', q.queue, 'queue', q.paused_at, now(), NULL, NULL, NULL, NULL, NULL, NULL, NULL
     FROM queues AS q WHERE q.paused_at IS NOT NULL
 )
-INSERT INTO series AS t (tenant_id, span, kind, subject, part, starts_at, ends_at, completed, failed, cancelled,
-    wait_jobs, run_jobs, jobs, max_jobs)
-SELECT r.tenant_id, r.span, r.kind, r.subject, r.part, r.starts_at, r.ends_at, r.completed, r.failed, r.cancelled,
-    r.wait_jobs, r.run_jobs, r.jobs, r.max_jobs
-FROM (
-    SELECT f.*, row_number() OVER (
-        PARTITION BY f.tenant_id, f.span, f.starts_at
-        ORDER BY f.kind <> 'worker' OR f.subject <> '', greatest(f.completed + f.failed + f.cancelled, f.jobs) DESC,
-            f.kind, f.subject, f.part) AS rank
-    FROM found AS f
-) AS r WHERE r.rank <= %(max_rows)s
-ON CONFLICT (tenant_id, span, kind, subject, part, starts_at) DO UPDATE SET
-    ends_at = coalesce(excluded.ends_at, t.ends_at), completed = coalesce(excluded.completed, t.completed),
-    failed = coalesce(excluded.failed, t.failed), cancelled = coalesce(excluded.cancelled, t.cancelled),
-    wait_jobs = coalesce(excluded.wait_jobs, t.wait_jobs), run_jobs = coalesce(excluded.run_jobs, t.run_jobs),
-    jobs = coalesce(excluded.jobs, t.jobs), max_jobs = coalesce(excluded.max_jobs, t.max_jobs)
-WHERE excluded.completed IS NULL OR (t.completed, t.failed, t.cancelled)
-    IS DISTINCT FROM (excluded.completed, excluded.failed, excluded.cancelled)
-""")
+{_STORE}""")
 
 
 def write(connection: Connection, *, max_running: int | None, dead_after_seconds: float, max_rows: int) -> int:
@@ -248,4 +257,5 @@ def write(connection: Connection, *, max_running: int | None, dead_after_seconds
         "minutes": f"{MINUTES_KEPT.days} days",
         "hours": f"{HOURS_KEPT.days} days",
     }
-    return connection.exec_driver_sql(_WRITE, parameters).rowcount
+    # The hours first: they end where the minutes were counted before this round.
+    return sum(connection.exec_driver_sql(each, parameters).rowcount for each in (_WRITE_HOURS, _WRITE_MINUTES))

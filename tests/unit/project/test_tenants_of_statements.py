@@ -65,7 +65,8 @@ _ACROSS = {
         webhooks.notice_windows.delete_ended jobs.transitions.pull.delete_old jobs.idempotency.delete_expired
         schedules.firings.delete_old events.hook_deliveries.delete_keys""",
     "counts are of all tenants": """
-        reports.series.write
+        reports.series.write_hours
+        reports.series.write_minutes
         reports.ended.first_day reports.ended.delete_counts reports.ended.delete_times
         reports.metrics.queue_depths reports.metrics.unserved_jobs
         reports.metrics.waiting_jobs

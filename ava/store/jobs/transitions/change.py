@@ -40,7 +40,7 @@ WITH c AS MATERIALIZED (
         w.priority IS DISTINCT FROM j.priority AS has_new_priority,
         w.has_date AND coalesce(w.wanted_at > now(), false) AND j.waits_for IS DISTINCT FROM 'jobs' AS is_dated,
         j.waits_for IS NOT DISTINCT FROM 'debounce' AS is_debounced,
-        w.has_date AND j.waits_for IS NOT DISTINCT FROM 'debounce' AND {MAY_ASK} AS asks,
+        w.has_date AND j.waits_for IS NOT DISTINCT FROM 'debounce' AND {MAY_ASK} AS needs_approval,
         CASE WHEN w.has_date THEN w.wanted_at ELSE j.scheduled_at END AS scheduled_at
     FROM jobs AS j CROSS JOIN LATERAL (
         SELECT greatest(coalesce(%(priority)s::int, j.priority), CASE WHEN %(priority)s::int IS NOT NULL THEN (
@@ -72,12 +72,14 @@ UPDATE jobs AS j SET
     scheduled_at = c.scheduled_at,
     expires_at = CASE WHEN NOT %(has_expiry)s THEN j.expires_at
         ELSE greatest(clock_timestamp(), c.scheduled_at) + %(expires_in_seconds)s::int * interval '1 second' END,
-    waits_for = CASE WHEN c.is_debounced AND (c.is_dated OR c.asks) THEN 'debounce' WHEN c.is_dated THEN 'schedule'
+    waits_for = CASE WHEN c.is_debounced AND (c.is_dated OR c.needs_approval) THEN 'debounce'
+        WHEN c.is_dated THEN 'schedule'
         WHEN %(has_date)s AND j.waits_for IN {rows.reasons(DATED)} THEN
             CASE WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
                  WHEN j.limit_key IS NOT NULL THEN 'permit' END
         ELSE j.waits_for END,
-    run_at = CASE WHEN c.is_dated THEN c.wanted_at WHEN c.asks THEN now() WHEN NOT %(has_date)s THEN j.run_at END,
+    run_at = CASE WHEN c.is_dated THEN c.wanted_at WHEN c.needs_approval THEN now()
+        WHEN NOT %(has_date)s THEN j.run_at END,
     published_at = CASE WHEN NOT c.has_new_priority AND NOT c.is_dated THEN j.published_at END,
     run_no = j.run_no
         + (j.published_at IS NOT NULL AND (c.has_new_priority OR c.is_dated))::int

@@ -104,14 +104,14 @@ WITH ended AS (
                 %(node_losses)s::int[], %(queues)s::text[], %(outcomes)s::text[], %(run_cpu_us)s::bigint[],
                 %(run_peaks)s::int[], %(run_waits)s::bigint[], %(began)s::timestamptz[], %(seconds)s::float8[])
          AS r (tenant_id, id, run_no, claim_id, status, error, error_id, output, output_bytes, progress, cpu_us,
-               peak_memory_mb, losses, node_losses, queue, outcome, own_cpu, own_peak, own_wait, began_at,
-               seconds)
+               peak_memory_mb, losses, node_losses, queue, outcome, run_cpu_us, run_peak_memory_mb, run_wait_ms,
+               began_at, seconds)
     WHERE {OWNS} AND j.stop_status IS NULL
-    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, r.outcome, r.own_cpu, r.own_peak,
-        r.own_wait, {_DURATION}
+    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, r.outcome, r.run_cpu_us, r.run_peak_memory_mb,
+        r.run_wait_ms, {_DURATION}
 ), runs AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
-    SELECT tenant_id, id, run_no, attempt, started_at, outcome, own_cpu, own_peak, own_wait FROM ended
+    SELECT tenant_id, id, run_no, attempt, started_at, outcome, run_cpu_us, run_peak_memory_mb, run_wait_ms FROM ended
     WHERE outcome IS NOT NULL
 ), stored AS (
     {log_lines.stores(log_lines.of_many("ended"))}
@@ -137,10 +137,10 @@ WITH ended AS (
     UPDATE jobs AS j SET status = 'queued',
         waits_for = coalesce(r.waits_for, {CONTAINED}, CASE WHEN j.rate_key IS NOT NULL THEN 'permit' END),
         run_at = clock_timestamp() + r.delay,
-        ready_at = coalesce(clock_timestamp() + r.ready, j.ready_at),
-        published_at = NULL, started_at = NULL, node_id = NULL, attempt = r.attempt, first_run_no = r.first_no,
-        first_started_at = r.first_at, progress = coalesce(r.progress::json, j.progress),
-        cpu_us = r.cpu_us, peak_memory_mb = r.peak_mb, losses = coalesce(r.losses, j.losses),
+        ready_at = coalesce(clock_timestamp() + r.ready_in, j.ready_at),
+        published_at = NULL, started_at = NULL, node_id = NULL, attempt = r.attempt, first_run_no = r.first_run_no,
+        first_started_at = r.first_started_at, progress = coalesce(r.progress::json, j.progress),
+        cpu_us = r.cpu_us, peak_memory_mb = r.peak_memory_mb, losses = coalesce(r.losses, j.losses),
         node_losses = coalesce(r.node_losses, j.node_losses), queue = coalesce(r.queue, j.queue)
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[], %(waits_for)s::text[],
                 %(delays)s::interval[], %(ready_in)s::interval[], %(attempts)s::int[], %(first_run_nos)s::int[],
@@ -148,14 +148,14 @@ WITH ended AS (
                 %(losses)s::int[], %(node_losses)s::int[], %(queues)s::text[], %(outcomes)s::text[],
                 %(run_attempts)s::int[], %(run_started)s::timestamptz[], %(run_cpu_us)s::bigint[],
                 %(run_peaks)s::int[], %(run_waits)s::bigint[])
-         AS r (tenant_id, id, run_no, claim_id, waits_for, delay, ready, attempt, first_no, first_at,
-               progress, cpu_us, peak_mb, losses, node_losses, queue, outcome, tried, began,
-               cpu, peak, wait)
+         AS r (tenant_id, id, run_no, claim_id, waits_for, delay, ready_in, attempt, first_run_no, first_started_at,
+               progress, cpu_us, peak_memory_mb, losses, node_losses, queue, outcome, run_attempt, run_started_at,
+               run_cpu_us, run_peak_memory_mb, run_wait_ms)
     WHERE {OWNS} AND j.stop_status IS NULL
     RETURNING r.*
 ), runs AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
-    SELECT tenant_id, id, run_no, tried, began, outcome, cpu, peak, wait
+    SELECT tenant_id, id, run_no, run_attempt, run_started_at, outcome, run_cpu_us, run_peak_memory_mb, run_wait_ms
     FROM ended
     RETURNING tenant_id, job_id AS id, ava_duration(tenant_id, job_id, attempt, started_at, ended_at, outcome) AS ran
 ), stored AS (
@@ -178,24 +178,24 @@ _END_STOPPED = Prepared(
     f"""
 WITH ended AS (
     UPDATE jobs AS j SET status = j.stop_status, completed_at = clock_timestamp(), output = r.output::json,
-        started_at = coalesce(r.began, j.started_at),
-        output_bytes = r.bytes, progress = coalesce(r.progress::json, j.progress),
-        first_run_no = r.first_no, cpu_us = r.cpu, peak_memory_mb = r.peak,
-        losses = coalesce(r.losses, j.losses), node_losses = coalesce(r.node_lost, j.node_losses),
+        started_at = coalesce(r.began_at, j.started_at),
+        output_bytes = r.output_bytes, progress = coalesce(r.progress::json, j.progress),
+        first_run_no = r.first_run_no, cpu_us = r.cpu_us, peak_memory_mb = r.peak_memory_mb,
+        losses = coalesce(r.losses, j.losses), node_losses = coalesce(r.node_losses, j.node_losses),
         queue = coalesce(r.queue, j.queue)
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[], %(claim_ids)s::uuid[], %(outputs)s::text[],
                 %(output_bytes)s::int[], %(progresses)s::text[], %(first_run_nos)s::int[], %(cpu_us)s::bigint[],
                 %(peaks)s::int[], %(losses)s::int[], %(node_losses)s::int[], %(queues)s::text[], %(outcomes)s::text[],
                 %(run_cpu_us)s::bigint[], %(run_peaks)s::int[], %(run_waits)s::bigint[], %(began)s::timestamptz[])
-         AS r (tenant_id, id, run_no, claim_id, output, bytes, progress, first_no, cpu, peak,
-               losses, node_lost, queue, outcome, own_cpu, own_peak, wait, began)
+         AS r (tenant_id, id, run_no, claim_id, output, output_bytes, progress, first_run_no, cpu_us, peak_memory_mb,
+               losses, node_losses, queue, outcome, run_cpu_us, run_peak_memory_mb, run_wait_ms, began_at)
     WHERE {OWNS} AND j.stop_status IS NOT NULL
-    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, j.status, r.outcome, r.own_cpu, r.own_peak,
-        r.wait, {_DURATION}
+    RETURNING j.tenant_id, j.id, j.run_no, j.attempt, j.started_at, j.status, r.outcome, r.run_cpu_us,
+        r.run_peak_memory_mb, r.run_wait_ms, {_DURATION}
 ), runs AS (
     INSERT INTO job_runs (tenant_id, job_id, run_no, attempt, started_at, outcome, cpu_us, peak_memory_mb, wait_ms)
     SELECT tenant_id, id, run_no, attempt, started_at, CASE outcome WHEN 'stopped' THEN status ELSE outcome END,
-        own_cpu, own_peak, wait
+        run_cpu_us, run_peak_memory_mb, run_wait_ms
     FROM ended WHERE outcome IS NOT NULL
 ), stored AS (
     {log_lines.stores(_CLOSED_LINES)}

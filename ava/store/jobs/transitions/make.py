@@ -45,7 +45,7 @@ _ASKED = {
 _ASKED_MORE = {
     "uuid": "uuid",
     "scheduled_at": "timestamptz",
-    "due_at": "timestamptz",
+    "run_at": "timestamptz",
     "fired_at": "timestamptz",
     "retry_of": "uuid",
     "tags": "text",
@@ -107,9 +107,9 @@ _PLAIN = _Parts()
 _WITH_MORE = _Parts(
     asked=f"ROWS FROM ({_ARRAYS}, {_RECORDS})",
     ruled=""",
-           CASE WHEN (s.due_at > now()) IS NOT FALSE THEN s.reason END AS awaits""",
+           CASE WHEN (s.run_at > now()) IS NOT FALSE THEN s.reason END AS awaits""",
     columns=", tags, run_at" + "".join(f", {name}" for name in _TAKEN_MORE),
-    values=", tags::json, CASE WHEN due_at > now() THEN due_at END" + "".join(f", {name}" for name in _TAKEN_MORE),
+    values=", tags::json, CASE WHEN run_at > now() THEN run_at END" + "".join(f", {name}" for name in _TAKEN_MORE),
     new_id="coalesce(e.uuid, ava_uuid7())",
     schema=f"({_PLAIN.schema} OR s.template)",
     max_retries="least(w.max_retries, coalesce(own.max_retries, platform.max_retries), s.retries)",
@@ -143,8 +143,8 @@ SELECT id, created, tenant_id, worker_id, queue, trigger, priority, input, user_
        waits,
        CASE WHEN may_publish AND waits IS NULL AND (queue, priority) NOT IN (TABLE closed_windows) THEN now() END,
        repeats + 1, traceparent,
-       coalesce({parts.expires_before}, {parts.expires_from} + lasts * interval '1s'),
-       {parts.deadline_from} + span * interval '1s'{parts.values}
+       coalesce({parts.expires_before}, {parts.expires_from} + expires_after_seconds * interval '1s'),
+       {parts.deadline_from} + deadline_after_seconds * interval '1s'{parts.values}
 FROM (SELECT f.*, ava_uuid_time(id) AS created,
     {parts.waits_first}CASE WHEN status = 'paused' THEN 'worker' WHEN is_limited THEN 'permit' END{parts.waits_end}
     AS waits
@@ -156,8 +156,8 @@ FROM (SELECT {parts.new_id} AS id, e.* FROM (SELECT s.*, greatest(s.asked, t.mos
            {worker_settings.STATUS} AS status,
            coalesce(w.max_running, w.rate_jobs) IS NOT NULL AS is_limited,
            CASE WHEN w.max_running IS NULL THEN w.rate_per ELSE w.max_running_per END AS per,
-           w.rate_jobs, w.rate_per, {parts.deadline_seconds} AS span,
-           {parts.expires_in_seconds} AS lasts{parts.ruled}
+           w.rate_jobs, w.rate_per, {parts.deadline_seconds} AS deadline_after_seconds,
+           {parts.expires_in_seconds} AS expires_after_seconds{parts.ruled}
     FROM {parts.asked} WITH ORDINALITY AS s ({", ".join(_ASKED)})
     JOIN workers AS w ON {workers.of("s")} AND (w.tenants IS NULL OR s.tenant_id = ANY(w.tenants))
                      AND {parts.schema}
@@ -349,7 +349,7 @@ def _record(new: NewJob) -> dict[str, object]:
         "uuid": new.uuid,
         "scheduled_at": spec.scheduled_at,
         # Of a job that waits for a date alone.
-        "due_at": spec.scheduled_at if reason in (WaitsFor.SCHEDULE, WaitsFor.DEBOUNCE) else None,
+        "run_at": spec.scheduled_at if reason in (WaitsFor.SCHEDULE, WaitsFor.DEBOUNCE) else None,
         # Of a firing, whose expiry counts from its date, which may have passed.
         "fired_at": spec.scheduled_at if new.is_due else None,
         "retry_of": None if spec.retry_of is None else rows.job_uuid(spec.retry_of),

@@ -131,21 +131,22 @@ RETURN_SET = _return_set()
 #: For dated jobs: the input of a debounced one is final now, so it may need a decision.
 DUE_SET = _return_set(f"WHEN j.waits_for = 'debounce' AND {MAY_ASK} THEN 'approval' ")
 #: Whether a woken job may need a decision, because its input, made of other jobs' outputs, is final now.
-WOKEN_ASKS = f"j.waits_for = 'jobs' AND {MAY_ASK} AS asks"
+WOKEN_NEEDS_APPROVAL = f"j.waits_for = 'jobs' AND {MAY_ASK} AS needs_approval"
 
 
 def wake_set(chosen: str, limit_key: str = "j.limit_key") -> str:
     """Return the columns set when a job's wait ends. An entry of a bulk may also have a date, which it waits for next.
 
-    A schedule's job does not: its date has passed when the schedule fires. The row `chosen` has `WOKEN_ASKS`: a
-    decision is a further wait, with a number of its own.
+    A schedule's job does not: its date has passed when the schedule fires. The row `chosen` has
+    `WOKEN_NEEDS_APPROVAL`: a decision is a further wait, with a number of its own.
     """
-    asks = f"{chosen}.asks"
+    needs_approval = f"{chosen}.needs_approval"
     is_dated = "j.first_run_no IS NULL AND j.scheduled_at > now() AND left(j.triggered_by, 4) <> 'sch_'"
-    return f"""run_no = j.run_no + {asks}::int,
-    waits_for = CASE WHEN {asks} THEN 'approval' WHEN {is_dated} THEN 'schedule' WHEN {IS_CONTAINED} THEN 'contained'
-        WHEN {IS_PAUSED} THEN 'worker' WHEN {limit_key} IS NOT NULL THEN 'permit' END,
-    run_at = CASE WHEN {is_dated} AND NOT {asks} THEN j.scheduled_at END,
+    return f"""run_no = j.run_no + {needs_approval}::int,
+    waits_for = CASE WHEN {needs_approval} THEN 'approval' WHEN {is_dated} THEN 'schedule'
+        WHEN {IS_CONTAINED} THEN 'contained' WHEN {IS_PAUSED} THEN 'worker'
+        WHEN {limit_key} IS NOT NULL THEN 'permit' END,
+    run_at = CASE WHEN {is_dated} AND NOT {needs_approval} THEN j.scheduled_at END,
     ready_at = clock_timestamp(), queue = {_QUEUE_NOW}"""
 
 

@@ -19,7 +19,7 @@ from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
 from ava.store.fleet import workers
 from ava.store.jobs import rows
-from ava.store.jobs.transitions.rules import IS_WOKEN, WOKEN_ASKS, limit_key, rate_key, wake_set
+from ava.store.jobs.transitions.rules import IS_WOKEN, WOKEN_NEEDS_APPROVAL, limit_key, rate_key, wake_set
 
 
 class WaitVerdict(StrEnum):
@@ -156,7 +156,7 @@ def lock(connection: Connection, woken: Sequence[tuple[str, str]], over: Sequenc
 
 # Wait for locked rows, because their wakes are deleted. Lock in the order of ids, as `cancel` does.
 _CHOSEN = f"""
-    SELECT j.tenant_id, j.id, {WOKEN_ASKS}{{columns}}
+    SELECT j.tenant_id, j.id, {WOKEN_NEEDS_APPROVAL}{{columns}}
     FROM unnest(%(tenants)s::text[], %(ids)s::uuid[], %(run_nos)s::int[]{{arrays}})
          AS s (tenant_id, id, run_no{{names}})
     JOIN jobs AS j ON j.tenant_id = s.tenant_id AND j.id = s.id
