@@ -14,6 +14,7 @@ from ava.domain.jobs.bulk_operation import BulkKind, BulkOperation, BulkState
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import JobOrRefusal
 from ava.errors import TooMany
+from ava.services import job_retries
 from ava.services.fleet import revoke_all
 from ava.services.jobs import Jobs
 from ava.store.containments import records
@@ -148,7 +149,7 @@ class BulkBatches:
         )
         # Unresolved inputs still refer to outputs; such jobs can only be retried with their graphs.
         retried = [job for job in found.jobs if not graphs.is_unresolved(job)]
-        specs = self._jobs.retry_specs(connection, operation.caller, retried)
+        specs = job_retries.specs(connection, operation.caller, retried, self._jobs.rules)
         outcomes, refusal = self._make(connection, operation, specs)
         created = [outcome for outcome in outcomes if isinstance(outcome, Job)]
         taken = len(outcomes)

@@ -26,13 +26,12 @@ from ava.domain.jobs.waits import ShownEntry, ShownWait
 from ava.domain.secrets.redaction import shown_to
 from ava.errors import BrokerUnavailable, JobNotFound, JobStateConflict, PayloadsHidden, QueueRefused, RequestError
 from ava.process.pauses import Pauses
-from ava.services import graph_retries, replays
+from ava.services import job_retries, replays
 from ava.services.creation.job_creator import JobCreator, arrange
 from ava.services.creation.quotas import TriggerRules
 from ava.services.creation.trigger_groups import TriggerGroups, is_groupable
 from ava.services.fleet import revoke_all
 from ava.settings import Settings
-from ava.store.access import api_keys
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import idempotency
 from ava.store.jobs.reads import batches, job_logs, journals, lists, trees, why
@@ -177,7 +176,7 @@ class Jobs:
         """
         with self._database.connect() as connection:
             job = self._show(connection, caller, job_id)
-            (spec,) = self.retry_specs(connection, caller, [job])
+            (spec,) = job_retries.specs(connection, caller, [job], self.rules)
         if not job.is_final:
             raise JobStateConflict(f"The job is still {job.status}; only an ended job can be retried.")
         if graphs.is_unresolved(job) and input_json is None:
@@ -200,7 +199,7 @@ class Jobs:
             earlier = replays.reserve(connection, caller, key, kind="retry from failed", asked=job_id)
             if earlier is not None:
                 return self._show(connection, caller, ids.encode("job", earlier)), True
-            new = graph_retries.prepare(connection, caller, job, self.retry_specs)
+            new = job_retries.prepare(connection, caller, job, self.rules)
             created = self.creator.create_all(connection, new)
             idempotency.record(connection, tenant_id=caller.tenant_id, key=key, made=[created[0].id])
         self.publish(created)
@@ -240,27 +239,6 @@ class Jobs:
             if job.tree_id is None:
                 return None if job.is_final else job.id
             return trees.unfinished(connection, job)
-
-    def retry_specs(self, connection: Connection, caller: Caller, retried: Sequence[Job]) -> list[JobSpec]:
-        """Return the specs of a caller's retries of jobs of its tenant, with the persons behind these jobs."""
-        actors = {each for job in retried for each in job.identities}
-        behind = api_keys.behind(connection, tenant_id=caller.tenant_id, actors=actors)
-        return [
-            JobSpec(
-                worker_id=job.worker_id,
-                input_json=job.input_json,
-                trigger=job.trigger,
-                # A platform job may be more urgent than this caller may ask for.
-                priority=self.rules.bounded_by_role(caller, job.priority),
-                retry_of=job.id,
-                behind_retried=[Actor.parse(person) for each in job.identities if (person := behind.get(str(each.id)))],
-                tags_json=job.tags_json,
-                expires_in_seconds=job.expires_in_seconds,
-                deadline_seconds=job.deadline_seconds,
-                approval_json=job.approval_json,
-            )
-            for job in retried
-        ]
 
     def publish(self, created: Sequence[Job]) -> None:
         """Publish the stored jobs that can start now. If the broker is down, they start later."""

@@ -21,7 +21,7 @@ from ava.domain.limits.table import TREE_JOBS
 from ava.domain.worker import OnWorkerLost, WorkerSpec
 from ava.errors import ChildrenRefused
 from ava.node.runs.run_journal import Creators, RunJournal
-from ava.services import graph_retries
+from ava.services import job_retries
 from ava.services.bulk_batches import BulkBatches
 from ava.services.creation import child_creator
 from ava.settings import Settings
@@ -104,7 +104,7 @@ def test_retention_passes_over_an_output_that_a_retry_at_this_moment_reads(graph
     caller = Caller(tenant_id="ten_test", user_id="usr_test", role=Role.TENANT_USER)
     with graphs.api.database.transaction() as connection:
         failed = service.show(caller, jobs["b"])
-        new = graph_retries.prepare(connection, caller, failed, service.retry_specs)
+        new = job_retries.prepare(connection, caller, failed, service.rules)
         (made,) = service.creator.create_all(connection, new)
         _forget(graphs)
     graphs.wake()

@@ -1,16 +1,19 @@
-"""Retry a bulk entry with all its followers that did not complete."""
+"""The new jobs of retries: of single jobs, and of a bulk entry with all its followers that did not complete."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ava.domain import ids
+from ava.domain.access.actor import Actor
 from ava.domain.access.caller import Caller
 from ava.domain.jobs.graphs import Entry
 from ava.domain.jobs.job import Job, JobSpec, Status
 from ava.domain.jobs.new_job import UNMATCHED, UNRESOLVED, After, NewJob, TreePosition, origin_text
 from ava.errors import InvalidFields, JobStateConflict
+from ava.services.creation.quotas import TriggerRules
+from ava.store.access import api_keys
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.jobs import old_jobs
@@ -18,13 +21,30 @@ from ava.store.jobs.reads import trees
 from ava.store.jobs.reads.trees import GraphFollower
 
 
-def prepare(
-    connection: Connection,
-    caller: Caller,
-    job: Job,
-    retry_specs: Callable[[Connection, Caller, Sequence[Job]], Sequence[JobSpec]],
-) -> list[NewJob]:
-    """Return the new jobs, beginning with the entry's. Outputs of completed jobs are reused.
+def specs(connection: Connection, caller: Caller, retried: Sequence[Job], rules: TriggerRules) -> list[JobSpec]:
+    """Return the specs of a caller's retries of jobs of its tenant, with the persons behind these jobs."""
+    actors = {each for job in retried for each in job.identities}
+    behind = api_keys.behind(connection, tenant_id=caller.tenant_id, actors=actors)
+    return [
+        JobSpec(
+            worker_id=job.worker_id,
+            input_json=job.input_json,
+            trigger=job.trigger,
+            # A platform job may be more urgent than this caller may ask for.
+            priority=rules.bounded_by_role(caller, job.priority),
+            retry_of=job.id,
+            behind_retried=[Actor.parse(person) for each in job.identities if (person := behind.get(str(each.id)))],
+            tags_json=job.tags_json,
+            expires_in_seconds=job.expires_in_seconds,
+            deadline_seconds=job.deadline_seconds,
+            approval_json=job.approval_json,
+        )
+        for job in retried
+    ]
+
+
+def prepare(connection: Connection, caller: Caller, job: Job, rules: TriggerRules) -> list[NewJob]:
+    """Return the new jobs of a bulk entry's retry, beginning with the entry's. Outputs of completed jobs are reused.
 
     Raise `InvalidFields` if the job is not a bulk entry, and `JobStateConflict` if it has completed, a job to retry is
     not final, or a predecessor is deleted.
@@ -42,7 +62,7 @@ def prepare(
     renewed = {_uuid(each.job): uuid for each, uuid in zip(followers, uuids, strict=True)}
     _refuse_deleted(connection, caller, [uuid for each in followers for uuid in each.after if uuid not in renewed])
     awaited = {after for each in followers for after in each.after}
-    specs = retry_specs(connection, caller, [each.job for each in followers])
+    retried = specs(connection, caller, [each.job for each in followers], rules)
     return [
         NewJob(
             tenant_id=caller.tenant_id,
@@ -55,7 +75,7 @@ def prepare(
             after=_after(each, renewed),
             origin_text=origin_text(caller.user_id, [caller.actor, *spec.behind_retried]),
         )
-        for each, uuid, spec in zip(followers, uuids, specs, strict=True)
+        for each, uuid, spec in zip(followers, uuids, retried, strict=True)
     ]
 
 
