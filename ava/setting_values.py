@@ -21,8 +21,10 @@ _AMQP_SCHEMES = ("amqp", "amqps", "pyamqp")
 PLAIN_SCHEMES = ("redis", "valkey", "sentinel", "amqp", "pyamqp")
 #: The schemes that may name several servers in BROKER_URL.
 _SEVERAL_SCHEMES = ("sentinel", *_AMQP_SCHEMES)
-#: Minimum characters of a key that signs messages.
+#: Minimum characters of a key that signs messages and is not 32 bytes in base64.
 _MIN_KEY_CHARACTERS = 32
+#: 32 bytes in base64, of either alphabet.
+_BASE64_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=?")
 #: The variables that contain secrets. Each may be read from a file, which the variable with the suffix `_FILE` names.
 SECRETS = (
     *("DATABASE_URL", "DATABASE_POOL_URL", "DATABASE_READ_URL", "DATABASE_OWNER_URL", "BROKER_URL"),
@@ -73,16 +75,6 @@ def file(env: Mapping[str, str], name: str) -> str:
     if path and not os.access(path, os.R_OK):
         raise SettingsError(name, "there is no such file, or this account cannot read it")
     return path
-
-
-def message_keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    keys = names(env, name)
-    if any(len(key) < _MIN_KEY_CHARACTERS for key in keys):
-        raise SettingsError(
-            name,
-            f"each key must have {_MIN_KEY_CHARACTERS} characters or more; make one with `openssl rand -hex 32`",
-        )
-    return keys
 
 
 def database_url(env: Mapping[str, str], name: str) -> str:
@@ -181,18 +173,24 @@ def handler_modules(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return named or alias
 
 
-def keys(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    keys = tuple(key + "=" * (-len(key) % 4) for key in names(env, name))
-    for key in keys:
-        try:
-            is_key = (
-                len(base64.b64decode(key, altchars=b"-_" if "-" in key or "_" in key else None, validate=True)) == 32
+def keys(env: Mapping[str, str], name: str, *, takes_text: bool = False) -> tuple[bytes, ...]:
+    """Return keys of 32 bytes each, given in base64: either alphabet, with or without padding.
+
+    Only this function decodes them, because libraries differ in which spellings they accept. `takes_text`: a key may
+    also be any other string of 32 characters or more, and is then the bytes of this string.
+    """
+    found = []
+    for key in names(env, name):
+        if _BASE64_KEY.fullmatch(key):
+            found.append(base64.b64decode(key[:43].replace("-", "+").replace("_", "/") + "="))
+        elif takes_text and len(key) >= _MIN_KEY_CHARACTERS:
+            found.append(os.fsencode(key))
+        else:
+            or_text = f", or {_MIN_KEY_CHARACTERS} characters or more" if takes_text else ""
+            raise SettingsError(
+                name, f"each key must be 32 bytes in base64{or_text}; make one with `openssl rand -base64 32`"
             )
-        except ValueError:
-            is_key = False
-        if not is_key:
-            raise SettingsError(name, "each key must be 32 bytes in base64; make one with `openssl rand -base64 32`")
-    return keys
+    return tuple(found)
 
 
 def rate(env: Mapping[str, str], name: str) -> str:

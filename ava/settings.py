@@ -95,9 +95,9 @@ class Settings(OutboundSettings):
     rabbitmq_queue_type: str = _setting(
         "AVA_RABBITMQ_QUEUE_TYPE", values.choice, "classic", choices=("classic", "quorum")
     )
-    #: Keys that sign messages, of at least 32 characters: the first signs, each verifies. Without one messages are not
-    #: signed.
-    message_keys: tuple[str, ...] = _setting("AVA_MESSAGE_KEY", values.message_keys, (), is_secret=True)
+    #: Keys that sign messages, 32 bytes in base64 or any 32 characters or more: the first signs, each verifies. Without
+    #: one messages are not signed.
+    message_keys: tuple[bytes, ...] = _setting("AVA_MESSAGE_KEY", values.keys, (), is_secret=True, takes_text=True)
     #: The shared keys that callers may send as `x-internal-secret`, of at least 16 characters; the API requires one.
     internal_secrets: tuple[str, ...] = _setting("AVA_INTERNAL_SECRET", values.shared_keys, (), is_secret=True)
     #: The handler modules of a node; `AVA_WORKERS` is an alias. `AVA_HANDLER_FOLDER` (the current directory) is
@@ -154,11 +154,12 @@ class Settings(OutboundSettings):
     #: Level of the processes' own logs, `DEBUG` … `ERROR`.
     log_level: str = _setting("AVA_LOG_LEVEL", values.choice, "INFO", choices=_LOG_LEVELS)
     #: Keys that encrypt secrets of webhooks and workers, 32 bytes in base64 each (`openssl rand -base64 32`): the first
-    #: encrypts, each decrypts. The API and the sender require one, and the dispatcher for proofs.
-    encryption_keys: tuple[str, ...] = _setting("AVA_ENCRYPTION_KEY", values.keys, (), is_secret=True)
+    #: encrypts, each decrypts. Either alphabet, with or without padding. The API and the sender require one, and the
+    #: dispatcher for proofs.
+    encryption_keys: tuple[bytes, ...] = _setting("AVA_ENCRYPTION_KEY", values.keys, (), is_secret=True)
     #: The Ed25519 key that signs proofs of containments, 32 bytes in base64, for the API and the dispatcher. Without it
     #: one is created and stored sealed.
-    signing_key: tuple[str, ...] = _setting("AVA_SIGNING_KEY", values.keys, (), is_secret=True)
+    signing_key: tuple[bytes, ...] = _setting("AVA_SIGNING_KEY", values.keys, (), is_secret=True)
     #: Timeout of a webhook's receiver in seconds, not counting the connection.
     webhook_timeout_seconds: float = _setting("AVA_WEBHOOK_TIMEOUT_SECONDS", values.number, 10.0, between=(0.1, 60))
     #: Open connections of one webhook sender.

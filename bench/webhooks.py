@@ -5,6 +5,7 @@ The tests run a storm of events with a killed sender (tests/acceptance/test_webh
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ class WithWebhooks(Ours):
         }
         #: URLs that are subscribed again after each `clear`.
         self.subscribers: list[str] = []
-        self.webhooks = Webhooks(Database(self.database.url, name="bench"), Sealer([_KEY]), rules=ANY)
+        self.webhooks = Webhooks(Database(self.database.url, name="bench"), Sealer([base64.b64decode(_KEY)]), rules=ANY)
 
     def clear(self) -> None:
         """Delete every job, webhook and event."""

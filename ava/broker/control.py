@@ -47,7 +47,7 @@ class Control:
     They may be lost: a reconnecting node misses broadcasts. Nodes read the same requests from the database, too.
     """
 
-    def __init__(self, app: Celery, keys: Sequence[str] = ()) -> None:
+    def __init__(self, app: Celery, keys: Sequence[bytes] = ()) -> None:
         """`keys`: the keys of AVA_MESSAGE_KEY; the first signs requests that could end a run.
 
         A revoke needs no signature, because the node reads from the database which runs to cancel.

@@ -29,7 +29,7 @@ class _Sealed:
     replace: Callable[[Mapping[str, str]], bool]
 
 
-def reseal_all(database: Database, keys: Sequence[str]) -> tuple[int, int]:
+def reseal_all(database: Database, keys: Sequence[bytes]) -> tuple[int, int]:
     """Seal every secret again with the first key, so that older keys can be removed.
 
     Return the numbers of webhooks and hooks, and of pairs of worker and tenant, with resealed secrets. Raise
@@ -44,14 +44,14 @@ def reseal_all(database: Database, keys: Sequence[str]) -> tuple[int, int]:
     return webhooks, of_workers
 
 
-def unreadable(database: Database, keys: Sequence[str]) -> tuple[int, list[str]]:
+def unreadable(database: Database, keys: Sequence[bytes]) -> tuple[int, list[str]]:
     """Return the number of owners of secrets, and the owners with a secret that no key opens."""
     with database.connect() as connection:
         found = list(_all_sealed(connection, keys))
     return len(found), [each.owner for each in found if not all(map(each.sealer.opens, each.secrets.values()))]
 
 
-def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed]:
+def _all_sealed(connection: Connection, keys: Sequence[bytes]) -> Iterator[_Sealed]:
     of_webhooks, of_workers = Sealer(keys), Sealer(worker_keys(keys))
     yield from _sealed_signing_key(connection, keys)
     for tenant_id, uuid, secret, previous, is_notice in endpoints.sealed_secrets(connection):
@@ -111,7 +111,7 @@ def _all_sealed(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed
         )
 
 
-def _sealed_signing_key(connection: Connection, keys: Sequence[str]) -> Iterator[_Sealed]:
+def _sealed_signing_key(connection: Connection, keys: Sequence[bytes]) -> Iterator[_Sealed]:
     sealed = installation.current_key(connection)
     if sealed is not None:
         yield _Sealed(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +31,7 @@ _log = logging.getLogger(__name__)
 _KEYS_SECONDS = 5.0
 
 
-def sealer_of(keys: Sequence[str]) -> Sealer:
+def sealer_of(keys: Sequence[bytes]) -> Sealer:
     """Return the sealer of the private key."""
     return Sealer(keys).of_purpose("signing")
 
@@ -59,12 +61,12 @@ class Signing:
         if (sealed := installation.current_key(connection)) is None:
             self._create(connection)
             sealed = installation.current_key(connection)
-        return SigningKey(self._sealer.open(str(sealed)))
+        return SigningKey(base64.b64decode(self._sealer.open(str(sealed))))
 
     def _create(self, connection: Connection) -> SigningKey:
-        secret = SigningKey.new_secret()
-        key = SigningKey(secret)
-        installation.add_key(connection, key.public, sealed=self._sealer.seal(secret))
+        seed = os.urandom(32)
+        key = SigningKey(seed)
+        installation.add_key(connection, key.public, sealed=self._sealer.seal(base64.b64encode(seed).decode()))
         return key
 
     def public_keys(self) -> Sequence[PublicKey]:

@@ -218,7 +218,7 @@ def test_with_a_message_key_signed_messages_alone_start_jobs(system: System) -> 
     wait_until(stranger.lose_messages, what="its message is in the broker")
     run = RunKey(waiting["tenant_id"], waiting["id"], 1)
     stranger.run(run, "wkr_open")
-    stranger.run(run, "wkr_open", signature=sign("f" * 32, *run, "wkr_open"))
+    stranger.run(run, "wkr_open", signature=sign(b"f" * 32, *run, "wkr_open"))
     _, port = _start_node(system)
     wait_until(lambda: _dropped(port, "unsigned") == 2, what=lambda: f"both are counted: {_dropped(port)}")
     assert system.show(waiting["id"])["status"] == "queued"

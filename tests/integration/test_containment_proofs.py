@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -107,8 +108,8 @@ def test_a_containment_ends_at_its_time_with_a_proof_and_an_audit_entry(api: Api
 def test_the_key_may_be_a_setting_and_without_any_a_containment_is_still_lifted(
     api: Api, api_settings: Settings
 ) -> None:
-    given = SigningKey(secret := SigningKey.new_secret())
-    with_key = replace(api_settings, signing_key=(secret,))
+    given = SigningKey(seed := os.urandom(32))
+    with_key = replace(api_settings, signing_key=(seed,))
     contained = _contain(api)
     _complete(api, with_key)
     verify(str(_proofs(api, contained)["complete"]), given.public.jwk)
@@ -128,7 +129,7 @@ def test_the_key_may_be_a_setting_and_without_any_a_containment_is_still_lifted(
 def test_the_signing_key_is_sealed_and_resealed(api: Api, api_settings: Settings) -> None:
     (key,) = _keys(api)["keys"]
     ((sealed,),) = api.execute("SELECT sealed FROM signing_keys")
-    new = SigningKey.new_secret()
+    new = os.urandom(32)
     assert unreadable(api.database, [new]) == (1, ["the signing key"])
     assert reseal_all(api.database, [new, *api_settings.encryption_keys]) == (0, 0)
     assert api.execute("SELECT sealed FROM signing_keys") != [(sealed,)]

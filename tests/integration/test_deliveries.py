@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -46,8 +47,7 @@ FROM generate_series(0, %s) AS n
 
 @pytest.fixture
 def api(database_settings: Settings) -> Iterator[Api]:
-    keys = ("b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",)
-    with Api.running(replace(database_settings, encryption_keys=keys)) as api:
+    with Api.running(replace(database_settings, encryption_keys=(os.urandom(32),))) as api:
         yield api
 
 

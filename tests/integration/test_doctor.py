@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from contextlib import closing, redirect_stdout
@@ -30,7 +31,7 @@ from harness.servers.redis import running_redis_cluster
 from harness.servers.server import Server
 from harness.system import ENCRYPTION_KEY, System
 
-OTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLS0tLS0tLS0="
+KEY, OTHER_KEY = base64.b64decode(ENCRYPTION_KEY), bytes(32)
 
 
 def _doctor(system: System, **environ: str) -> tuple[int, dict[str, str]]:
@@ -377,7 +378,7 @@ def test_an_untested_version_is_named(
 
 
 def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
-    def check(*keys: str) -> str:
+    def check(*keys: bytes) -> str:
         return doctor._check_encryption(replace(database_settings, encryption_keys=keys))
 
     assert check() == "AVA_ENCRYPTION_KEY is not set; only secrets of webhooks and workers need it, and there are none"
@@ -386,10 +387,10 @@ def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
         connection.exec_driver_sql(
             "INSERT INTO webhook_endpoints (tenant_id, url, events, secret)"
             " VALUES ('ten_test', 'https://example.com', '{ava.job.failed}', %s)",
-            (Sealer([ENCRYPTION_KEY]).seal("of the tests"),),
+            (Sealer([KEY]).seal("of the tests"),),
         )
     database.close()
-    assert check(OTHER_KEY, ENCRYPTION_KEY) == "AVA_ENCRYPTION_KEY decrypts the secrets of all webhooks and workers (1)"
+    assert check(OTHER_KEY, KEY) == "AVA_ENCRYPTION_KEY decrypts the secrets of all webhooks and workers (1)"
     with pytest.raises(SettingsError, match="it is not set, but 1 webhooks or workers have secrets"):
         check()
     with pytest.raises(SettingsError, match=r"0 of 1 webhooks and workers; the others, such as wh_"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,8 +22,7 @@ HOOKS = "/v1/webhooks"
 
 @pytest.fixture
 def api(database_settings: Settings) -> Iterator[Api]:
-    keys = ("b2YtdGhlLXRlc3RzLW9mLXRoZS10ZXN0cy1vZi10aGU=",)
-    with Api.running(replace(database_settings, encryption_keys=keys)) as api:
+    with Api.running(replace(database_settings, encryption_keys=(os.urandom(32),))) as api:
         yield api
 
 

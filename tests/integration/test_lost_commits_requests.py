@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 from werkzeug.test import TestResponse
 
 from ava.delivery.fan_out import FanOut
@@ -178,7 +178,7 @@ def _new_encryption_key(bench: Bench) -> None:
     bench.subscribe("ava.job.failed")
     body = {"secrets": {"TOKEN": "the-token"}}
     assert bench.api.request("PATCH", "/v1/ava/workers/wkr_open", json=body).status_code == 200
-    new = Fernet.generate_key().decode()
+    new = os.urandom(32)
     bench.repeat(lambda: reseal_all(bench.database, [new, *bench.settings.encryption_keys]))
     assert unreadable(bench.api.database, [new]) == (3, [])
     settings = replace(bench.settings, encryption_keys=(new,))
@@ -193,7 +193,7 @@ def _rotated_signing_key(bench: Bench) -> None:
     signing = Signing(bench.database, bench.settings)
     first = insist(signing.public_keys)
     insist(signing.rotate)
-    new = Fernet.generate_key().decode()
+    new = os.urandom(32)
     bench.repeat(lambda: reseal_all(bench.database, [new, *bench.settings.encryption_keys]))
     later = Signing(bench.api.database, replace(bench.settings, encryption_keys=(new,))).public_keys()
     # A repeated rotation has published one key more.

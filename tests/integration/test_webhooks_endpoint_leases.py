@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 
 from ava.domain.delivery import DeliveryStatus
 from ava.domain.secrets.sealing import Sealer
@@ -25,7 +25,6 @@ from ava.store.webhooks.outcomes import DeliveryOutcome
 from harness.api import Api
 from harness.commit_cuts import QUICK, CommitCuts
 from harness.polling import wait_until
-from harness.system import ENCRYPTION_KEY
 
 ONE, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
 
@@ -290,11 +289,13 @@ def test_the_history_keeps_the_last_fifty_requests(api: Api, connection: Connect
     assert listed["status"] == DeliveryStatus.PENDING
 
 
-def test_secrets_are_sealed_with_the_new_key_so_that_the_old_one_can_be_removed(api: Api) -> None:
+def test_secrets_are_sealed_with_the_new_key_so_that_the_old_one_can_be_removed(
+    api: Api, api_settings: Settings
+) -> None:
     webhook_id = _endpoint(api)
     api.request("PATCH", f"/v1/webhooks/{webhook_id}", json={"secret": "another-of-the-tests"})
-    key = Fernet.generate_key().decode()
-    assert reseal_all(api.database, [key, ENCRYPTION_KEY]) == (1, 0)
+    key = os.urandom(32)
+    assert reseal_all(api.database, [key, *api_settings.encryption_keys]) == (1, 0)
     present, previous = _row(api, "secret, previous_secret", "webhook_endpoints")
     assert (Sealer([key]).open(present), Sealer([key]).open(previous)) == (
         "another-of-the-tests",

@@ -17,7 +17,7 @@ from ava.node.celery_internals.inbound_messages import MessageRefused
 TENANT, JOB_ID = "ten_a", "job_01h455vb4pex5vsknk084sn02q"
 OURS = (TENANT, JOB_ID, 1, "wkr_echo")
 GROUP = (*OURS, [["ten_b", "job_01h455vb4pex5vsknk084sn02r", 2]])
-KEY, OLD_KEY = "k" * 32, "o" * 32
+KEY, OLD_KEY = b"k" * 32, b"o" * 32
 
 
 def _message(
@@ -112,7 +112,7 @@ def test_the_largest_message_is_taken() -> None:
 def test_with_a_key_a_message_must_be_signed_by_one_of_the_keys() -> None:
     for key in (KEY, OLD_KEY):
         inbound_messages.admit(_message(**{SIGNATURE: sign(key, *OURS)}), (KEY, OLD_KEY))
-    for signature in (None, "", "é", 5, sign("x" * 32, *OURS), sign(KEY, TENANT, JOB_ID, 2, "wkr_echo")):
+    for signature in (None, "", "é", 5, sign(b"x" * 32, *OURS), sign(KEY, TENANT, JOB_ID, 2, "wkr_echo")):
         with pytest.raises(MessageRefused, match="unsigned"):
             inbound_messages.admit(_message(**{SIGNATURE: signature}), (KEY, OLD_KEY))
 

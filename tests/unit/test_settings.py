@@ -308,4 +308,4 @@ def test_a_cell_is_two_characters() -> None:
 
 
 def test_several_keys_for_messages_may_be_valid_at_once() -> None:
-    assert _load(AVA_MESSAGE_KEY=f"{'n' * 32}, {'o' * 32}").message_keys == ("n" * 32, "o" * 32)
+    assert _load(AVA_MESSAGE_KEY=f"{'n' * 32}, {'o' * 32}").message_keys == (b"n" * 32, b"o" * 32)

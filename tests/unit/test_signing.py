@@ -15,7 +15,7 @@ from ava.cli.main import cli
 from ava.domain.secrets.signing import PROOF_TYPE, InvalidProof, SigningKey, read_keys, verify
 
 # Fixed, because they are part of the names of the tests.
-KEY, OTHER, THIRD = (SigningKey(base64.b64encode(bytes([n] * 32)).decode()) for n in (1, 2, 3))
+KEY, OTHER, THIRD = (SigningKey(bytes([n] * 32)) for n in (1, 2, 3))
 RECORD = {"containment": {"id": "con_1", "held_count": 3, "reason": "é, \u2028"}, "tenant_id": "ten_a"}
 JWS = KEY.sign(RECORD)
 HEADER, PAYLOAD, SIGNATURE = JWS.split(".")
@@ -41,7 +41,7 @@ def test_a_signed_record_is_verified_with_its_key_alone_or_among_others() -> Non
     assert verify(f"{JWS}\n", KEY.public.jwk) == (RECORD, KEY.public.kid)
     assert verify(_forged(REAL), JWKS)[0] == RECORD
     # RFC 8037, appendix A: the key, its thumbprint and its signature.
-    given = SigningKey("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
+    given = SigningKey(base64.urlsafe_b64decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="))
     assert given.public.x == "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
     assert given.public.kid == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
 

@@ -87,15 +87,15 @@ def _is_run(run: object) -> bool:
     return ids.is_client_id("ten", tenant_id) and bool(_JOB_ID.fullmatch(job_id)) and 0 < run_no < _MAX_RUN_NO
 
 
-def sign(key: str, *parts: object) -> str:
+def sign(key: bytes, *parts: object) -> str:
     """Return the signature of a message: HMAC-SHA256 of its parts, in hexadecimal.
 
     Job messages sign `Message.signed_parts`. A replayed signed message is a duplicate, which the claim drops.
     """
-    return hmac.digest(key.encode(), "\n".join(map(str, parts)).encode(), "sha256").hex()
+    return hmac.digest(key, "\n".join(map(str, parts)).encode(), "sha256").hex()
 
 
-def is_signed(keys: Sequence[str], signature: object, *parts: object) -> bool:
+def is_signed(keys: Sequence[bytes], signature: object, *parts: object) -> bool:
     """Return True if any key made the signature. Take constant time for any wrong signature."""
     if not isinstance(signature, str) or not signature.isascii():
         return False

@@ -14,10 +14,10 @@ from ava.errors import EncryptionKeyMissing, SecretUnreadable
 
 
 class Sealer:
-    def __init__(self, keys: Sequence[str]) -> None:
-        """`keys`: each 32 bytes in base64, newest first. Without keys every method except `opens` raises."""
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """`keys`: each 32 bytes, newest first. Without keys every method except `opens` raises."""
         self._given = tuple(keys)
-        self._fernet = MultiFernet([Fernet(key) for key in keys]) if keys else None
+        self._fernet = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys]) if keys else None
 
     def of_tenant(self, tenant_id: str) -> Sealer:
         """Return a sealer with keys for this tenant's secrets only."""
@@ -55,7 +55,7 @@ class Sealer:
         return self._fernet
 
 
-def worker_keys(keys: Sequence[str]) -> tuple[str, ...]:
+def worker_keys(keys: Sequence[bytes]) -> tuple[bytes, ...]:
     """Derive the keys that tenants' keys for worker secrets are derived from.
 
     A node gets these instead of `keys`, so that its handlers cannot decrypt webhook secrets.
@@ -64,8 +64,6 @@ def worker_keys(keys: Sequence[str]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _derived(key: str, purpose: str) -> str:
+def _derived(key: bytes, purpose: str) -> bytes:
     """Derive a key from another one (HKDF, RFC 5869)."""
-    derivation = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"ava {purpose}".encode())
-    material = base64.b64decode(key.replace("-", "+").replace("_", "/"))
-    return base64.urlsafe_b64encode(derivation.derive(material)).decode()
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"ava {purpose}".encode()).derive(key)

@@ -44,15 +44,10 @@ class PublicKey:
 
 
 class SigningKey:
-    def __init__(self, secret: str) -> None:
-        """`secret`: 32 bytes in base64, of either alphabet."""
-        seed = base64.b64decode(secret.replace("-", "+").replace("_", "/"))
+    def __init__(self, seed: bytes) -> None:
+        """`seed`: 32 random bytes."""
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.public = PublicKey(x=_encode(self._key.public_key().public_bytes_raw()))
-
-    @staticmethod
-    def new_secret() -> str:
-        return base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode()
 
     def sign(self, record: Mapping[str, Any]) -> str:
         """Return a record as a compact JWS."""

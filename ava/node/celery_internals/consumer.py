@@ -48,7 +48,7 @@ class JobConsumer(Consumer):  # type: ignore[misc]  # Celery has no annotations
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
         ]
 
-    message_keys: ClassVar[tuple[str, ...]] = ()
+    message_keys: ClassVar[tuple[bytes, ...]] = ()
     broker_connection_retry_attempt: int
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:

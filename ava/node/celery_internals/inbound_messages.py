@@ -22,7 +22,7 @@ class MessageRefused(Exception):
     """A message that this service did not publish. Its argument is the reason, for the metric."""
 
 
-def admit(message: Any, keys: Sequence[str] = ()) -> None:
+def admit(message: Any, keys: Sequence[bytes] = ()) -> None:
     """Validate a message, remove all other content, and set its attribute `job_message`. Raises `MessageRefused`.
 
     `keys`: the keys of AVA_MESSAGE_KEY; if there are any, one must have signed the message.
