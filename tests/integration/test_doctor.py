@@ -381,7 +381,7 @@ def test_the_keys_must_open_every_secret(database_settings: Settings) -> None:
     def check(*keys: bytes) -> str:
         return doctor._check_encryption(replace(database_settings, encryption_keys=keys))
 
-    assert check() == "AVA_ENCRYPTION_KEY is not set; only secrets of webhooks and workers need it, and there are none"
+    assert check() == "AVA_ENCRYPTION_KEY is not set; there are no secrets, but the sender does not start without it"
     database = Database.of(database_settings, name="tests")
     with database.connect() as connection:
         connection.exec_driver_sql(

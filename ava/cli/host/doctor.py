@@ -358,7 +358,7 @@ def _check_encryption(settings: Settings) -> str:
             sealed = f"{count} webhooks or workers have secrets"
             reason = f"it is not set, but {sealed}, which only their original key decrypts; set that key"
             raise SettingsError("AVA_ENCRYPTION_KEY", reason)
-        return "AVA_ENCRYPTION_KEY is not set; only secrets of webhooks and workers need it, and there are none"
+        return "AVA_ENCRYPTION_KEY is not set; there are no secrets, but the sender does not start without it"
     if closed:
         reason = (
             f"it decrypts the secrets of {count - len(closed)} of {count} webhooks and workers; the others, such as "
