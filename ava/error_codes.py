@@ -96,8 +96,8 @@ class ErrorCode(StrEnum):
     UNAVAILABLE = (
         "unavailable",
         {
-            503: "The database is unreachable or has no free connection, or AVA_ENCRYPTION_KEY is not set for a "
-            "webhook's secret; try again after the seconds in Retry-After."
+            503: "The database is unreachable, read-only or has no free connection, or AVA_ENCRYPTION_KEY is not set "
+            "for a webhook's secret; try again after the seconds in Retry-After."
         },
     )
 

@@ -440,6 +440,10 @@ class DiskFull(DatabaseUnavailable):
     """The disk of the database is full; try again when an operator has freed space there."""
 
 
+class DatabaseReadOnly(DatabaseUnavailable):
+    """The database is read-only; try again when an operator has made it writable."""
+
+
 class StatementTimeout(DatabaseUnavailable):
     """A statement took too long; try again shortly."""
 

@@ -24,7 +24,7 @@ _DISK_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    #: `database`, `migrations`, `disk` (the database's), or `broker` in processes that connect to one.
+    #: `database`, `migrations`, `writes`, `disk` (the database's), or `broker` in processes that connect to one.
     name: str
     is_ok: bool
     #: The problem in one sentence, without addresses and passwords.
@@ -37,11 +37,11 @@ class Report:
 
     @property
     def status(self) -> str:
-        """`ok`; `degraded` if only the broker is unavailable or the disk is full; otherwise `unavailable`."""
+        """`ok`; `degraded` if only the broker, writes or disk space are unavailable; otherwise `unavailable`."""
         broken = {check.name for check in self.checks if not check.is_ok}
         if not broken:
             return "ok"
-        return "degraded" if broken <= {"broker", "disk"} else "unavailable"
+        return "degraded" if broken <= {"broker", "writes", "disk"} else "unavailable"
 
 
 class Readiness:
@@ -71,16 +71,17 @@ class Readiness:
 
     def _checks(self) -> list[Check]:
         if not self._settings.broker_url:
-            return [*self._check_database()]
+            return self._check_database()
         self._start_broker_check()
         return [*self._check_database(), self._end_broker_check()]
 
-    def _check_database(self) -> tuple[Check, Check, Check]:
+    def _check_database(self) -> list[Check]:
         database = _check("database", self._reach_database)
         if not database.is_ok:
-            migrations = Check(name="migrations", is_ok=False, reason="The database could not be asked.")
-            return database, migrations, replace(migrations, name="disk")
-        return database, _check("migrations", self._check_schema), self._check_disk()
+            unknown = Check(name="", is_ok=False, reason="The database could not be asked.")
+            return [database, *(replace(unknown, name=name) for name in ("migrations", "writes", "disk"))]
+        writes = _check("writes", lambda: server.require_writes(self._database))
+        return [database, _check("migrations", self._check_schema), writes, self._check_disk()]
 
     def _reach_database(self) -> None:
         with self._database.connect() as connection:

@@ -61,6 +61,11 @@ class SystemMetrics:
 
     def _read(self, connection: Connection) -> list[Metric]:
         return [
+            _gauge(
+                "ava_database_read_only",
+                "1 while PostgreSQL refuses writes.",
+                server.read_only_cause(connection) is not None,
+            ),
             *_of_queues(
                 metrics.queue_depths(connection),
                 metrics.unserved_jobs(connection, dead_after_seconds=self._node_dead_seconds),

@@ -307,7 +307,7 @@ def test_without_the_broker_jobs_are_still_accepted(api_settings: Settings) -> N
 def test_readiness_names_what_is_missing(api: Api, api_without_database: Api) -> None:
     assert api.get("/readyz").get_json() == {
         "status": "ok",
-        "checks": {name: {"ok": True} for name in ("database", "migrations", "disk", "broker")},
+        "checks": {name: {"ok": True} for name in ("database", "migrations", "writes", "disk", "broker")},
     }
     response = api_without_database.get("/readyz")
     assert response.status_code == 503

@@ -116,7 +116,7 @@ def test_every_process_works_with_the_rights_of_its_user(
         raise AssertionError(f"refused: {_refused(system.broker_url) if is_redis else ''}") from problem
     # A process that connects to no broker has none, and says nothing of one.
     ready = requests.get(f"http://127.0.0.1:{health}/readyz", timeout=30).json()
-    assert (ready["status"], list(ready["checks"])) == ("ok", ["database", "migrations", "disk"])
+    assert (ready["status"], list(ready["checks"])) == ("ok", ["database", "migrations", "writes", "disk"])
     assert all("ACCESS_REFUSED" not in each.output and "refuse" not in each.output for each in system.processes)
     if is_redis:
         with redis.Redis.from_url(system.broker_url) as client:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -12,13 +12,13 @@ from flask import Response, g
 from ava import settings as settings_module
 from ava.api.http import operations
 from ava.api.http.operations import find_operation
-from ava.cli.host import doctor
+from ava.cli.host import doctor, server_checks
 from ava.errors import ConnectionsBusy, DatabaseUnavailable, StartError
 from ava.settings import Settings
 from ava.store.engine import standby as standby_module
 from ava.store.engine.standby import StandbyRead
 from ava.store.engine.statement import Statement
-from harness.api import HEADERS, JOBS, Api
+from harness.api import HEADERS, JOBS, Api, error_of
 from harness.polling import wait_until
 from harness.servers.postgres import running_postgres
 from harness.servers.standby import Standby, streaming_standby
@@ -152,3 +152,36 @@ def test_the_doctor_says_how_far_behind_it_is(read_settings: Settings, standby: 
     assert doctor._check_standby(read_settings).startswith("lags ")
     with pytest.raises(StartError, match="is not a standby, or it lags more than"):
         doctor._check_standby(replace(read_settings, database_read_url=standby.primary_url, replica_max_lag_ms=1))
+
+
+@pytest.mark.parametrize("is_standby", [False, True])
+def test_a_read_only_database_serves_reads_and_is_named_by_errors_readyz_metrics_and_doctor(
+    read_settings: Settings, is_standby: bool, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue("standby" if is_standby else "private_postgres")
+    settings = replace(read_settings, database_url=server.url, database_read_url="")
+    with Api.running(settings, workers=not is_standby) as api:
+        with nullcontext() if is_standby else server.read_only():
+            wait_until(lambda: not api.get("/readyz").json["checks"]["writes"]["ok"], what="the check fails")
+            ready = api.get("/readyz")
+            assert (ready.status_code, ready.json["status"]) == (200, "degraded")
+            named = {name: check["ok"] for name, check in ready.json["checks"].items() if name != "broker"}
+            assert named == {"database": True, "migrations": True, "writes": False, "disk": True}
+            assert ready.json["checks"]["writes"]["reason"].startswith("The database is read-only")
+            job = {"worker_id": "wkr_open"}
+            for path, body in (
+                (JOBS, job),
+                (f"{JOBS}/bulk", {"jobs": [job]}),
+                ("/v1/ava/events", {"type": "a.b", "data": {}}),
+            ):
+                error = error_of(api.post(path, json=body), 503, "unavailable")
+                assert error["message"].startswith("The database is read-only"), path
+            assert api.get(JOBS).status_code == 200
+            assert "\nava_database_read_only 1.0" in api.get("/metrics").text
+            cause = "it is a standby" if is_standby else "default_transaction_read_only is on"
+            with pytest.raises(StartError, match=f"PostgreSQL is read-only, because {cause}"):
+                server_checks.check_writes(settings)
+        if not is_standby:
+            wait_until(lambda: api.get("/readyz").json["checks"]["writes"]["ok"], what="the check succeeds")
+            wait_until(lambda: "\nava_database_read_only 0.0" in api.get("/metrics").text, what="the metric follows")
+            assert server_checks.check_writes(settings) == "PostgreSQL accepts writes"

@@ -79,6 +79,7 @@ def _all_checks(settings: Settings, *, is_reachable: bool) -> Iterator[tuple[str
 
     yield "rights", server_checks.check_rights
     yield "durability", server_checks.check_durability
+    yield "writes", server_checks.check_writes
     yield "disk", server_checks.check_disk
     yield "connections", server_checks.check_connections
     yield "sessions", _check_sessions

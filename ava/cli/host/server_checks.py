@@ -65,6 +65,22 @@ def check_durability(settings: Settings) -> str:
     return f"a commit reaches the disk (fsync on, synchronous_commit {durability.synchronous_commit})"
 
 
+def check_writes(settings: Settings) -> str:
+    """Return that PostgreSQL accepts writes. Raises `StartError` with the reason if it is read-only."""
+    from ava.errors import StartError
+    from ava.store.reports import server
+
+    with _connected(settings) as connection:
+        cause = server.read_only_cause(connection)
+    if cause:
+        raise StartError(
+            f"PostgreSQL is read-only, because {cause}, so the API refuses jobs with 503 and no run's outcome can be "
+            "written; promote the standby or name the primary in DATABASE_URL, or reset that setting, which managed "
+            "servers set while their storage is full. No process needs a restart."
+        )
+    return "PostgreSQL accepts writes"
+
+
 def check_disk(settings: Settings) -> str:
     """Return that PostgreSQL's disk has free space. Raises `StartError` if it has none."""
     from ava.errors import StartError

@@ -7,7 +7,14 @@ from typing import Any
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from ava.errors import DatabaseUnavailable, DiskFull, LockTimeout, StatementFailed, StatementTimeout
+from ava.errors import (
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    DiskFull,
+    LockTimeout,
+    StatementFailed,
+    StatementTimeout,
+)
 
 #: SQLSTATE of a write to a read-only server, such as a demoted primary.
 READ_ONLY = "25006"
@@ -33,7 +40,12 @@ _LIMIT = "54000"
 _GUARDS = ("varsup.c", "multixact.c")
 #: SQLSTATE of a write to a full disk.
 DISK_FULL = "53100"
-NAMED_OUTAGES = {"57014": StatementTimeout, "55P03": LockTimeout, DISK_FULL: DiskFull}
+NAMED_OUTAGES = {
+    "57014": StatementTimeout,
+    "55P03": LockTimeout,
+    DISK_FULL: DiskFull,
+    READ_ONLY: DatabaseReadOnly,
+}
 
 
 def describe_failure(error: BaseException) -> str:

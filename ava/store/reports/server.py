@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ava.errors import DiskFull
+from ava.errors import DatabaseReadOnly, DiskFull
 from ava.store.engine.database import Connection, Database
 from ava.store.engine.statement import Statement
 from ava.store.fleet.nodes import IS_LIVE
@@ -120,3 +120,22 @@ def is_disk_full(database: Database) -> bool:
     except DiskFull:
         return True
     return False
+
+
+_READ_ONLY_CAUSE = Statement("""
+SELECT CASE WHEN pg_is_in_recovery() THEN 'it is a standby'
+            WHEN current_setting('transaction_read_only') = 'on' THEN 'default_transaction_read_only is on' END
+""")
+
+
+def read_only_cause(connection: Connection) -> str | None:
+    """Return why the database refuses writes; None if it accepts them."""
+    cause: str | None = connection.exec_driver_sql(_READ_ONLY_CAUSE).scalar_one()
+    return cause
+
+
+def require_writes(database: Database) -> None:
+    """Raise `DatabaseReadOnly` if the database refuses writes, `DatabaseUnavailable` if it is unreachable."""
+    with database.connect() as connection:
+        if read_only_cause(connection):
+            raise DatabaseReadOnly

@@ -27,6 +27,7 @@ _APIS, _ALL = ("a", "b"), ("a", "b", "d", "n")
 _SYSTEM = {
     "ava_database_up": "1",
     "ava_database_disk_full": "0",
+    "ava_database_read_only": "0",
     'ava_database_promotions_total{lossy="true"}': "0",
     'ava_database_promotions_total{lossy="false"}': "0",
     "ava_dispatcher_active": "1",
@@ -101,6 +102,11 @@ FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
     "the broker is dead": ({'broker_up.*"d"': "0"}, {"AvaBrokerDown"}),
     "a node has another message key": ({"messages_dropped": "0+2"}, {"AvaMessagesRefused"}),
     "PostgreSQL's disk is full": ({"disk_full": "1"}, {"AvaDatabaseDiskFull"}),
+    # Its dispatcher cannot renew the lease.
+    "PostgreSQL is read-only": (
+        {"read_only": "1", "dispatcher_active": "0", 'requests_total.*"503"': "0+60"},
+        {"AvaDatabaseReadOnly", "AvaNoDispatcher", "AvaRequestsFail"},
+    ),
     "a promotion lost commits": ({'promotions.*"true"': _late(1)}, {"AvaCommitsLost"}),
     "a standby was promoted": ({'promotions.*"false"': _late(1)}, {"AvaStandbyPromoted"}),
     "a pool is too small": ({"connection_timeouts": "0+60"}, {"AvaConnectionsBusy"}),
