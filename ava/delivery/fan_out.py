@@ -11,13 +11,12 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import takewhile
 
-from ava.domain import ids
 from ava.domain.record import make_record
 from ava.domain.secrets.redaction import redact
 from ava.domain.webhooks.webhook_events import make_body
 from ava.errors import DatabaseUnavailable, LockTimeout, StatementTimeout
+from ava.store.dead_letters import HalvedBatch
 from ava.store.engine.database import Database
-from ava.store.engine.failures import describe_failure
 from ava.store.webhooks import fan_out
 from ava.store.webhooks.fan_out import FanOutCandidate, NewEvent
 
@@ -59,8 +58,7 @@ class FanOut:
         self.has_more = False
         #: Minimum over tenants of the seconds that the first event in the last batch has waited; 0 without events.
         self.delay_seconds = 0.0
-        #: Maximum events of the next batch. A failed batch is halved until the failing event is the only one.
-        self._batch = BATCH
+        self._batch = HalvedBatch("Fan-out", BATCH)
         #: The last tenant served; empty before the first.
         self._after_tenant = ""
         self._timeouts: Counter[str] = Counter()
@@ -89,19 +87,21 @@ class FanOut:
             self.has_more = True
             self._handle_failure(chosen, error)
             return 0
-        self.has_more = len(taken) < len(found) or len(found) >= self._batch or any(each.has_more for each in taken)
+        is_full = len(found) >= self._batch.size
+        self.has_more = is_full or len(taken) < len(found) or any(each.has_more for each in taken)
         # Nothing is taken if retention has just deleted all of them.
         if taken:
             self._end_turns(found, taken)
-        self._batch = min(2 * self._batch, BATCH)
+        self._batch.grow()
         return len(taken)
 
     def _find(self) -> list[FanOutCandidate]:
         with self._database.connect() as connection:
             for after in dict.fromkeys((self._after_tenant, "")):
                 self._after_tenant = after
+                limit = self._batch.size
                 found = fan_out.candidates(
-                    connection, after_tenant=after, max_tenants=min(_MAX_TENANTS, self._batch), limit=self._batch
+                    connection, after_tenant=after, max_tenants=min(_MAX_TENANTS, limit), limit=limit
                 )
                 if found:
                     return found
@@ -111,7 +111,7 @@ class FanOut:
         """Start the next batch with the tenants that were not served in this one."""
         tenants, served = sorted({each.tenant_id for each in found}), {each.tenant_id for each in taken}
         last = list(takewhile(served.__contains__, tenants))[-1]
-        is_complete = last == tenants[-1] and len(tenants) < min(_MAX_TENANTS, self._batch)
+        is_complete = last == tenants[-1] and len(tenants) < min(_MAX_TENANTS, self._batch.size)
         self._after_tenant = "" if is_complete else last
 
     def _fan_out(self, chosen: Sequence[FanOutCandidate]) -> list[FanOutCandidate]:
@@ -135,13 +135,7 @@ class FanOut:
     def _handle_failure(self, chosen: Sequence[FanOutCandidate], error: Exception) -> None:
         """Halve the next batch, or make the only event of this batch a dead letter."""
         first = chosen[0]
-        if len(chosen) > 1:
-            self._batch = max(1, len(chosen) // 2)
-            _log.warning(
-                "Fan-out: a batch of %d webhook events failed, will retry with half of them: %s",
-                len(chosen),
-                describe_failure(error),
-            )
+        if self._batch.halve(len(chosen), error):
             return
         if isinstance(error, StatementTimeout):
             self._timeouts[first.id] += not isinstance(error, LockTimeout)
@@ -153,10 +147,8 @@ class FanOut:
         self._add_dead_letter(first.tenant_id, first.id, error)
 
     def _add_dead_letter(self, tenant_id: str, uuid: str, error: Exception) -> None:
-        reason = describe_failure(error)
         with self._database.connect() as connection:
-            fan_out.add_dead_letter(connection, tenant_id=tenant_id, uuid=uuid, error=reason)
-        _log.error("Fan-out: webhook event %s failed and is a dead letter now: %s", ids.encode("evt", uuid), reason)
+            fan_out.add_dead_letter(connection, tenant_id=tenant_id, uuid=uuid, error=error)
 
 
 def _min_delay(found: Sequence[FanOutCandidate]) -> float:

@@ -14,14 +14,14 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ava.errors import DiskFull
-from ava.store import partitions
+from ava.store import dead_letters, partitions
 from ava.store.engine import leader_lease
 from ava.store.engine.database import Connection, Database
 from ava.store.reports import metrics, promotions, server, statistics, tenant_loads
 from ava.store.reports.metrics import UnfinishedEvents
 from ava.store.reports.statistics import BOUNDS, NEVER, Total
 from ava.store.reports.tenant_loads import TenantWait
-from ava.store.webhooks import endpoint_leases, fan_out
+from ava.store.webhooks import endpoint_leases
 
 #: Maximum number of workers with their own label. All others share one label.
 _MAX_WORKERS = 100
@@ -92,9 +92,9 @@ class SystemMetrics:
                 endpoint_leases.find_work(connection).oldest_event_seconds or 0.0,
             ),
             _gauge(
-                "ava_webhook_dead_letters",
-                "Dead letters: events whose fan-out failed, so no webhook gets them.",
-                fan_out.count(connection),
+                "ava_dead_letters",
+                "Dead letters: rows of queues that failed even on their own.",
+                dead_letters.count(connection),
             ),
             *_of_totals(_bounded(statistics.totals(connection))),
             _of_promotions(promotions.counts(connection)),

@@ -1103,14 +1103,18 @@ CREATE TABLE webhook_events_rest PARTITION OF webhook_events DEFAULT WITH (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = 10000);
 
--- Dead letters: events that failed to fan out. A separate table because it is almost always empty. No foreign key, as
--- for deliveries; retention deletes its rows.
-CREATE TABLE webhook_dead_letters (
+-- Dead letters: rows of queues that fail even on their own. A separate table because it is almost always empty. No
+-- foreign key, as for deliveries; retention deletes its rows.
+CREATE TABLE dead_letters (
     tenant_id text NOT NULL,
-    event_id uuid NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('webhook_event', 'event_jobs', 'event_wake', 'job_wake')),
+    -- The event or job.
+    row_id uuid NOT NULL,
     error text NOT NULL,
     failed_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, event_id)
+    -- The last subscription with a created job of an event.
+    continues_after uuid,
+    PRIMARY KEY (tenant_id, kind, row_id)
 );
 
 -- No foreign keys: to check one, PostgreSQL would lock, and so write, the endpoint's row for every delivery.

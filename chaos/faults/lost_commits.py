@@ -46,6 +46,7 @@ RETENTION = "retention: tests/integration/test_lost_commits_retention.py cuts it
 DUTIES = "rare in this load: tests/integration/test_lost_commits_duties.py cuts it"
 NODES = "rare in this load: tests/integration/test_lost_commits_nodes.py cuts it"
 REQUESTS = "a request or a command: tests/integration/test_lost_commits_requests.py cuts it"
+DEAD_LETTERS = "rare in this load: tests/integration/test_dead_letters.py cuts it"
 #: The tests that cut the writing statements that this row does not drive.
 _ELSEWHERE = {
     API: (
@@ -96,7 +97,7 @@ _ELSEWHERE = {
         "webhooks.webhook_events.delete_deliveries_of_rest", "webhooks.webhook_events.delete_endpoints",
         "webhooks.webhook_events.delete_events", "webhooks.webhook_events.delete_events_of_rest",
         "webhooks.webhook_events.delete_first_deliveries", "webhooks.webhook_events.delete_first_events",
-        "webhooks.webhook_events.delete_dead_letters", "webhooks.webhook_events.delete_notice_mails",
+        "dead_letters.delete_old", "webhooks.webhook_events.delete_notice_mails",
     ),
     DUTIES: (
         "engine.leader_lease.free", "events.awaited.forget_ended", "events.events.advance",
@@ -114,6 +115,9 @@ _ELSEWHERE = {
         "webhooks.notice_windows.delete_ended", "webhooks.notice_windows.end_messages",
         "webhooks.notice_windows.send", "webhooks.notices.reserve_mails",
     ),
+    DEAD_LETTERS: (
+        "events.events.set_aside", "jobs.wake_queue.set_aside_events", "jobs.wake_queue.set_aside_job",
+    ),
     NODES: (
         "fleet.nodes.heartbeat_if_silent", "fleet.nodes.pause", "fleet.nodes.resume", "fleet.nodes.write_queues",
         "jobs.journal.carry", "jobs.transitions.park.park_unclaimed", "jobs.transitions.permits.defer_rate",
@@ -127,7 +131,7 @@ _ELSEWHERE = {
         "fleet.worker_settings.reseal", "fleet.workers.apply_limits", "jobs.bulk_operations.abort",
         "jobs.transitions.edges.drop", "reports.ended.delete_counts", "reports.ended.delete_times",
         "reports.ended.recount", "webhooks.deliveries.redeliver_many", "webhooks.deliveries.redeliver_many_of_type",
-        "webhooks.endpoints.reseal", "webhooks.fan_out.retry",
+        "webhooks.endpoints.reseal", "dead_letters.retry",
     ),
 }  # fmt: skip
 ELSEWHERE: Mapping[str, str] = {name: reason for reason, names in _ELSEWHERE.items() for name in names}

@@ -17,6 +17,7 @@ from ava.dispatcher.duties.retention import of_events
 from ava.process import pauses
 from ava.services.creation.job_creator import JobCreator
 from ava.services.events.event_jobs import EventJobs
+from ava.store.events import events
 from harness.api import Api, error_of, wrong_fields
 
 EVENTS = "/v1/ava/events"
@@ -245,7 +246,9 @@ def test_jobs_beyond_a_hundred_are_of_the_subscriptions_that_the_event_found(api
 
 def _run_and_die(api: Api) -> None:
     with api.database.transaction() as connection:
-        assert EventJobs(JobCreator()).run_next(connection, after_tenant="") == ("ten_test", 100)
+        claimed = events.claim_unfinished(connection, after_tenant="")
+        assert claimed is not None
+        assert EventJobs(JobCreator()).continue_event(connection, claimed) == 100
         raise RuntimeError("killed")
 
 

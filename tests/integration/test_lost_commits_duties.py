@@ -303,9 +303,7 @@ def _event_that_fails(bench: Bench) -> None:
     fan_out = FanOut(bench.database)
     while bench.only("SELECT count(*) FROM webhook_events WHERE fanned_out_at IS NULL"):
         bench.repeat(fan_out.run_once)
-    aside = (
-        "SELECT count(*) FROM webhook_dead_letters AS s JOIN webhook_events AS e ON e.id = s.event_id WHERE e.n = %s"
-    )
+    aside = "SELECT count(*) FROM dead_letters AS s JOIN webhook_events AS e ON e.id = s.row_id WHERE e.n = %s"
     assert bench.only(aside, number) == 1
     assert bench.api.execute("SELECT count(*), count(DISTINCT event_id) FROM webhook_deliveries") == [(2, 2)]
 

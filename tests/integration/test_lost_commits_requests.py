@@ -30,8 +30,8 @@ from ava.services.sealed_secrets import reseal_all, unreadable
 from ava.services.sessions import Sessions
 from ava.services.sign_in import ProviderResponse, SignIn
 from ava.services.signing import Signing
+from ava.store import dead_letters
 from ava.store.jobs import bulk_operations
-from ava.store.webhooks import fan_out
 from chaos.faults.lost_commits import ELSEWHERE, REQUESTS
 from harness.api import HEADERS, Api
 from tests.integration.hook_sender import Hook, count_jobs
@@ -241,22 +241,23 @@ def _redelivery_of_all_that_failed(bench: Bench) -> None:
         assert bench.only("SELECT due_at <= now() FROM webhook_lanes")
 
 
-@_SCENARIOS.cuts("webhooks.fan_out.retry")
+@_SCENARIOS.cuts("dead_letters.retry")
 def _return_of_dead_letters(bench: Bench) -> None:
     bench.subscribe("ava.job.queued")
     for _ in range(3):
         bench.api.trigger()
     bench.api.execute(
-        "INSERT INTO webhook_dead_letters (tenant_id, event_id, error) SELECT tenant_id, id, 'no' FROM webhook_events"
+        "INSERT INTO dead_letters (tenant_id, kind, row_id, error)"
+        " SELECT tenant_id, 'webhook_event', id, 'no' FROM webhook_events"
     )
     bench.api.execute("UPDATE webhook_events SET fanned_out_at = now()")
 
     def retry() -> int:
         with bench.database.connect() as connection:
-            return fan_out.retry_dead_letters(connection)
+            return dead_letters.retry(connection)
 
     bench.repeat(retry)
-    assert bench.only("SELECT count(*) FROM webhook_dead_letters") == 0
+    assert bench.only("SELECT count(*) FROM dead_letters") == 0
     while FanOut(bench.api.database).run_once():
         pass
     assert bench.api.execute("SELECT count(*), count(DISTINCT event_id) FROM webhook_deliveries") == [(3, 3)]

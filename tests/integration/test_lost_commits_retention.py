@@ -32,7 +32,7 @@ _ROWS = {
     "webhook_events": f"(tenant_id, id, type, sequence) SELECT %(tenant)s, {_ID}, 'a', 1",
     "webhook_deliveries": "(tenant_id, id, endpoint_id, event_id, event_type, n)"
     f" SELECT %(tenant)s, {_ID}, {_ID}, {_ID}, 'a', 1",
-    "webhook_dead_letters": f"(tenant_id, event_id, error) SELECT %(tenant)s, {_ID}, ''",
+    "dead_letters": f"(tenant_id, kind, row_id, error) SELECT %(tenant)s, 'webhook_event', {_ID}, ''",
     "events": f"(tenant_id, id, type, source, data, extensions) SELECT %(tenant)s, {_ID}, 'a', '/', '1', '{{}}'",
     "hook_deliveries": "(tenant_id, id, hook_id, status, response_status, address, headers, body_bytes)"
     f" SELECT %(tenant)s, {_ID}, {_ID}, 'accepted', 202, '', '{{}}', 0",

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from ava.dispatcher.duties.retention import roll_partitions
-from ava.store import partitions
+from ava.store import dead_letters, partitions
 from ava.store.events import hook_deliveries
 from ava.store.reports import audit
 from ava.store.webhooks import endpoint_leases, fan_out, webhook_events
@@ -138,13 +138,13 @@ def test_events_stay_as_long_as_they_have_deliveries(stored: Backlog) -> None:
     # The fan-out was late by some days.
     _insert(stored, "webhook_deliveries", days_ago=5.5, event_days_ago=8.5, count=5)
     _insert(stored, "webhook_deliveries", days_ago=5.5, count=1)
-    stored.run("INSERT INTO webhook_dead_letters SELECT 'ten_a', id, 'x' FROM webhook_events LIMIT 1")
+    stored.run("INSERT INTO dead_letters SELECT 'ten_a', 'webhook_event', id, 'x' FROM webhook_events LIMIT 1")
     for _ in range(3):
         _roll(stored)
     assert _count(stored, "webhook_events") == 5
     assert _delete_old(stored) == 5, "the late deliveries, row by row"
     with stored.database.connect() as connection:
-        assert fan_out.count(connection) == 0
+        assert dead_letters.count(connection) == 0
     for _ in range(3):
         _roll(stored)
     assert _count(stored, "webhook_events") == 0

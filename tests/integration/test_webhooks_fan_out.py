@@ -173,16 +173,16 @@ def test_an_event_that_fails_becomes_a_dead_letter_and_can_be_retried(
         api.execute(statement.format(n=number))
     _run_until_done(api, FanOut(api.database))
     assert _deliveries(api, "ten_test") == 19
-    ((aside, error),) = api.execute("SELECT event_id::text, error FROM webhook_dead_letters")
+    ((aside, error),) = api.execute("SELECT row_id::text, error FROM dead_letters")
     assert aside == event_id
     assert "secret text" not in error + caplog.text
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("BROKER_URL", "redis://127.0.0.1:1/0")
-    assert "1 webhook event" in CliRunner().invoke(cli, ["doctor"]).output
+    assert "1 row is a dead letter" in CliRunner().invoke(cli, ["doctor"]).output
     metrics = api.get("/metrics").text
-    assert "ava_webhook_dead_letters 1.0" in metrics
+    assert "ava_dead_letters 1.0" in metrics
     api.execute(repair)
-    assert "Returned 1 event" in CliRunner().invoke(cli, ["webhooks", "--retry-dead-letters"]).output
+    assert "Returned 1 dead letter" in CliRunner().invoke(cli, ["webhooks", "--retry-dead-letters"]).output
     _run_until_done(api, FanOut(api.database))
     assert _deliveries(api, "ten_test") == 20
 
@@ -256,7 +256,7 @@ def test_a_lock_that_stops_one_tenant_s_events_stops_no_other_s(
         assert _deliveries(api, "ten_test") == 0
     _run_until_done(api, of_one)
     assert _deliveries(api, "ten_test") == 3
-    assert api.execute("SELECT count(*) FROM webhook_dead_letters") == [(0,)]
+    assert api.execute("SELECT count(*) FROM dead_letters") == [(0,)]
 
 
 def test_an_event_whose_statement_takes_too_long_is_set_aside(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +272,7 @@ def test_an_event_whose_statement_takes_too_long_is_set_aside(api: Api, monkeypa
     )
     _run_until_done(api, FanOut(api.database))
     assert _deliveries(api, "ten_test") == 2
-    ((error,),) = api.execute("SELECT error FROM webhook_dead_letters")
+    ((error,),) = api.execute("SELECT error FROM dead_letters")
     assert error == "QueryCanceled, SQLSTATE 57014: canceling statement due to statement timeout"
 
 

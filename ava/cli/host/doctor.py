@@ -372,20 +372,18 @@ def _check_encryption(settings: Settings) -> str:
 
 def _check_webhooks(settings: Settings) -> str:
     from ava.errors import StartError
+    from ava.store import dead_letters
     from ava.store.engine import schema
     from ava.store.engine.database import Database
-    from ava.store.webhooks import fan_out
 
     schema.check(settings)
     with closing(Database.of(settings, name="doctor")) as database, database.connect() as connection:
-        found = fan_out.find_dead_letters(connection)
+        found = dead_letters.find(connection)
     if found.count:
-        shown = "; ".join(f"{event_id} of {tenant_id} ({error})" for event_id, tenant_id, error in found.newest)
-        events = (
-            "1 webhook event is a dead letter" if found.count == 1 else f"{found.count} webhook events are dead letters"
-        )
+        shown = "; ".join(f"{kind} {id_} of {tenant_id} ({error})" for kind, id_, tenant_id, error in found.newest)
+        rows = "1 row is a dead letter" if found.count == 1 else f"{found.count} rows are dead letters"
         raise StartError(
-            f"{events}, because the fan-out failed; the newest: {shown}. See the sender's log, remove the cause, "
-            "then run `ava start sender --retry-dead-letters`"
+            f"{rows}, because its processing failed; the newest: {shown}. See the logs of the senders and dispatchers, "
+            "remove the cause, then run `ava start sender --retry-dead-letters`"
         )
-    return "no event is a dead letter"
+    return "there are no dead letters"

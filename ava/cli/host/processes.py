@@ -165,7 +165,7 @@ def dispatcher(rotate_signing_key: bool) -> None:
 @start.command()
 @click.option("--reseal", is_flag=True, help="Encrypt every secret with the first AVA_ENCRYPTION_KEY, and exit.")
 @click.option(
-    "--retry-dead-letters", is_flag=True, help="Requeue dead letters (events that failed to fan out), and exit."
+    "--retry-dead-letters", is_flag=True, help="Requeue dead letters (rows that failed even on their own), and exit."
 )
 def sender(reseal: bool, retry_dead_letters: bool) -> None:
     """Send webhooks. Run any number of senders.
@@ -214,11 +214,11 @@ def _reseal(settings: Settings) -> None:
 
 
 def _retry_dead_letters(settings: Settings) -> None:
+    from ava.store import dead_letters
     from ava.store.engine.database import Database
-    from ava.store.webhooks import fan_out
 
     count = 0
     with closing(Database.of(settings, name="retry", pool_size=1)) as database, database.connect() as found:
-        while returned := fan_out.retry_dead_letters(found):
+        while returned := dead_letters.retry(found):
             count += returned
-    click.echo(f"Returned {count} event{'' if count == 1 else 's'} to the fan-out.")
+    click.echo(f"Returned {count} dead letter{'' if count == 1 else 's'}.")

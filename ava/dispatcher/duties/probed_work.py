@@ -9,7 +9,10 @@ from ava.dispatcher.loop import Duty
 from ava.services.bulk_batches import BulkBatches
 from ava.services.events.event_jobs import EventJobs
 from ava.store import pending_work
+from ava.store.dead_letters import HalvedBatch
 from ava.store.engine.database import Database
+from ava.store.events import events
+from ava.store.events.events import UnfinishedEvent
 from ava.store.pending_work import Work
 
 _CALL_SECONDS = 2.0
@@ -49,15 +52,27 @@ class EventFanOut:
         self._database = database
         self._event_jobs = event_jobs
         self._last_tenant = ""
+        self._batch = HalvedBatch("Jobs of events", 1)
+        self._claimed: UnfinishedEvent | None = None
 
     def run_once(self, _now: float) -> int:
         """Create the jobs of due events. Returns the number of jobs."""
         created, until = 0, time.monotonic() + _CALL_SECONDS
         while time.monotonic() < until:
-            with self._database.transaction() as connection:
-                done = self._event_jobs.run_next(connection, after_tenant=self._last_tenant)
-            if done is None and not self._last_tenant:
+            self._claimed = None
+            created += self._batch.run(self._run_next, set_aside=self._set_aside, failed=0)
+            if self._claimed is None and not self._last_tenant:
                 break
-            self._last_tenant, count = done or ("", 0)
-            created += count
+            self._last_tenant = "" if self._claimed is None else self._claimed.event.tenant_id
         return created
+
+    def _run_next(self) -> int:
+        with self._database.transaction() as connection:
+            self._claimed = events.claim_unfinished(connection, after_tenant=self._last_tenant)
+            return 0 if self._claimed is None else self._event_jobs.continue_event(connection, self._claimed)
+
+    def _set_aside(self, error: Exception) -> None:
+        if self._claimed is None:
+            raise error
+        with self._database.transaction() as connection:
+            events.set_aside(connection, self._claimed.event, error)

@@ -16,7 +16,8 @@ from ava.domain.strings import one_line
 from ava.errors import BadRequest, DatabaseUnavailable
 from ava.services.creation import approval_requests
 from ava.services.creation.input_schemas import InputSchemas
-from ava.services.events.awaiting_jobs import AwaitingJobs
+from ava.services.events.awaiting_jobs import MAX_EVENTS, AwaitingJobs
+from ava.store.dead_letters import HalvedBatch
 from ava.store.engine.database import Connection, Database
 from ava.store.jobs import journal, wake_queue
 from ava.store.jobs.transitions import cancel, wake
@@ -47,8 +48,10 @@ class Wakes:
         self._awaiting_jobs = awaiting_jobs or AwaitingJobs()
         #: The last tenant of the previous batch of jobs; the next batch starts after it.
         self._after_jobs = ""
-        #: Maximum wakes of the next batch of jobs.
-        self._batch = _WAKES_PER_TRANSACTION
+        #: The wakes that the last batch of jobs took.
+        self._taken: Sequence[tuple[str, str]] = ()
+        self._jobs_batch = HalvedBatch("Wakes of jobs", _WAKES_PER_TRANSACTION)
+        self._events_batch = HalvedBatch("Wakes of events", MAX_EVENTS)
 
     def run_once(self, _now: float) -> int:
         """Process the pending wakes. Returns the number of jobs that were moved."""
@@ -61,51 +64,56 @@ class Wakes:
         return moved
 
     def _follow_jobs(self) -> int | None:
-        """Process a batch of wakes of jobs. Returns the number of changed jobs; None: there were no wakes.
+        """Process a batch of wakes of jobs. Returns the number of changed jobs; None: there were no wakes."""
+        return self._jobs_batch.run(lambda: self._run_jobs(self._end_waits), set_aside=self._set_aside_job, failed=0)
 
-        A batch that fails is halved until the failing wake is alone, so that it stops no other.
-        """
-        after_tenant = self._after_jobs
-        try:
-            moved = self._run_batch(after_tenant, self._end_waits)
-        except DatabaseUnavailable:
-            raise
-        except Exception as error:
-            self._after_jobs = after_tenant
-            if self._batch > 1:
-                self._batch //= 2
-                return 0
-            cause = error
-            return self._run_batch(after_tenant, lambda c, woken: self._set_aside(c, woken, cause))
-        self._batch = min(2 * self._batch, _WAKES_PER_TRANSACTION)
-        return moved
-
-    def _run_batch(
-        self, after_tenant: str, process: Callable[[Connection, Sequence[tuple[str, str]]], int]
-    ) -> int | None:
+    def _run_jobs(self, process: Callable[[Connection, Sequence[tuple[str, str]]], int]) -> int | None:
+        is_first, moved = not self._after_jobs, 0
         with self._database.transaction() as connection:
-            woken = wake_queue.take_jobs(connection, after_tenant=after_tenant, limit=self._batch)
-            self._after_jobs = woken.last_tenant
+            woken = wake_queue.take_jobs(connection, after_tenant=self._after_jobs, limit=self._jobs_batch.size)
+            self._taken = woken.jobs
             if woken.jobs:
-                return process(connection, woken.jobs)
-        return None if not after_tenant and not woken.last_tenant else 0
+                moved = process(connection, woken.jobs)
+        self._after_jobs = woken.last_tenant
+        return None if is_first and not woken.jobs and not woken.last_tenant else moved
 
-    def _set_aside(self, connection: Connection, woken: Sequence[tuple[str, str]], error: Exception) -> int:
-        """Fail the job whose wait has ended. If there are several, each gets a wake of its own, to find the bad one."""
-        ended = wake.decide(connection, woken)
-        own = [each for each in ended if (each.tenant_id, each.uuid) in woken]
-        if len(ended) == len(own) == 1:
-            _log.error("Job failed, because its wait could not be ended", exc_info=error, extra={"job": own[0].uuid})
-            reason = f"InternalError: its wait could not be ended ({type(error).__name__})"
-            return wake.fail_unresolved(connection, [ResolvedInput(job=own[0], error=reason)])
-        wake_queue.put_back(connection, [(each.tenant_id, each.uuid) for each in ended] or woken)
-        return 0
+    def _set_aside_job(self, error: Exception) -> None:
+        """Fail the job whose wait has ended. If that fails too, the wake becomes a dead letter."""
+        bad = self._taken
+        for isolate in (_fail_or_divide, _divide, _drop):
+
+            def process(connection: Connection, woken: Sequence[tuple[str, str]], isolate: _Isolate = isolate) -> int:
+                if woken == bad:
+                    return isolate(connection, woken, error)
+                wake_queue.put_back(connection, woken)
+                return 0
+
+            try:
+                self._run_jobs(process)
+            except DatabaseUnavailable:
+                raise
+            except Exception:
+                if isolate is _drop:
+                    raise
+            else:
+                return
 
     def _follow_events(self) -> int | None:
         """Match a batch of events against waiting jobs. Returns the same as `_follow_jobs`."""
+        return self._events_batch.run(self._run_events, set_aside=self._set_aside_event, failed=0)
+
+    def _run_events(self) -> int | None:
+        try:
+            with self._database.transaction() as connection:
+                marked = self._awaiting_jobs.run_next(connection, self._events_batch.size)
+                return None if marked is None else self._start_marked(connection, marked)
+        except Exception:
+            self._awaiting_jobs.return_turn()
+            raise
+
+    def _set_aside_event(self, error: Exception) -> None:
         with self._database.transaction() as connection:
-            marked = self._awaiting_jobs.run_next(connection)
-            return None if marked is None else self._start_marked(connection, marked)
+            self._awaiting_jobs.set_aside(connection, error)
 
     def _start_marked(self, connection: Connection, marked: Sequence[tuple[str, str]]) -> int:
         """Start the jobs for which events were found. A job that is still running wakes itself when it waits."""
@@ -238,3 +246,32 @@ def _unmet(job: EndedWait) -> CancelRequest:
         cancelled_by=unmet_id,
         error=run_outcome.condition_unmet(name, job.unmet_status),
     )
+
+
+#: Processes a wake that has failed with an error. Returns the number of changed jobs.
+_Isolate = Callable[[Connection, Sequence[tuple[str, str]], Exception], int]
+
+
+def _fail_or_divide(connection: Connection, woken: Sequence[tuple[str, str]], error: Exception) -> int:
+    """Fail the woken job if only its wait has ended. Otherwise give each job whose wait has ended its own wake."""
+    ended = wake.decide(connection, woken)
+    if not ended:
+        raise error
+    if len(ended) > 1 or (ended[0].tenant_id, ended[0].uuid) not in woken:
+        wake_queue.put_back(connection, [(each.tenant_id, each.uuid) for each in ended])
+        return len(wake.cancel_marked(connection, woken))
+    _log.error("Job failed, because its wait could not be ended", exc_info=error, extra={"job": ended[0].uuid})
+    reason = f"InternalError: its wait could not be ended ({type(error).__name__})"
+    return wake.fail_unresolved(connection, [ResolvedInput(job=ended[0], error=reason)])
+
+
+def _divide(connection: Connection, woken: Sequence[tuple[str, str]], error: Exception) -> int:
+    """Make the wake a dead letter, and give each other job whose wait has ended its own wake."""
+    ended = [(each.tenant_id, each.uuid) for each in wake.decide(connection, woken)]
+    wake_queue.put_back(connection, [each for each in ended if each not in woken])
+    return _drop(connection, woken, error)
+
+
+def _drop(connection: Connection, woken: Sequence[tuple[str, str]], error: Exception) -> int:
+    wake_queue.set_aside_job(connection, *woken[0], error)
+    return 0

@@ -26,7 +26,7 @@ from ava.store.jobs import wake_queue
 from ava.store.jobs.wake_queue import EventWakes, WaitPosition
 
 #: Reads of one transaction: events, bytes of their data, lists of exact paths, waits, and pairs of events and waits.
-_MAX_EVENTS = 100
+MAX_EVENTS = 100
 _MAX_BYTES = 2**20
 _MAX_PATHS = 32
 _MAX_WAITS = 500
@@ -48,15 +48,28 @@ class AwaitingJobs:
         self._max_waits = max_waits
         #: The last tenants with compared events, and with deleted unawaited events.
         self._last_tenant = self._last_unawaited = ""
+        #: The tenant before the claimed events.
+        self._previous_tenant = ""
+        self._claimed: EventWakes | None = None
 
-    def run_next(self, connection: Connection) -> list[tuple[str, str]] | None:
+    def return_turn(self) -> None:
+        """Begin with the same tenant again, because its batch failed."""
+        self._last_tenant = self._previous_tenant
+
+    def set_aside(self, connection: Connection, error: Exception) -> None:
+        """Make the claimed event, which failed on its own, a dead letter."""
+        if self._claimed is None:
+            raise error
+        wake_queue.set_aside_events(connection, self._claimed, error)
+
+    def run_next(self, connection: Connection, max_events: int = MAX_EVENTS) -> list[tuple[str, str]] | None:
         """Compare some events of the next tenant with its waits, in a transaction.
 
         If no job waits for their type, delete unawaited events of all tenants.
 
         Return the satisfied jobs, locked, as pairs of tenant and UUID. None: no event is left.
         """
-        wakes = self._claim(connection)
+        wakes = self._claim(connection, max_events)
         if wakes is None:
             return None
         samples = awaited.samples(connection, wakes, limit=_MAX_PATHS)
@@ -80,11 +93,12 @@ class AwaitingJobs:
         wake_queue.advance_events(connection, wakes, to=reached, count=batch.count)
         return marked
 
-    def _claim(self, connection: Connection) -> EventWakes | None:
+    def _claim(self, connection: Connection, max_events: int) -> EventWakes | None:
+        self._claimed, self._previous_tenant = None, self._last_tenant
         for after_tenant in dict.fromkeys((self._last_tenant, "")):
-            wakes = wake_queue.claim_events(connection, after_tenant=after_tenant, limit=_MAX_EVENTS)
+            wakes = wake_queue.claim_events(connection, after_tenant=after_tenant, limit=max_events)
             if wakes is not None:
-                self._last_tenant = wakes.tenant_id
+                self._claimed, self._last_tenant = wakes, wakes.tenant_id
                 return wakes
         return None
 

@@ -20,6 +20,7 @@ from ava.services.creation.job_creator import JobCreator
 from ava.services.events.subscriptions import KnownSubscriptions
 from ava.store.engine.database import Connection
 from ava.store.events import events
+from ava.store.events.events import UnfinishedEvent
 
 MAX_JOBS = EVENT_JOBS.value
 #: Max bytes of the inputs that one transaction creates, unless a single input has more.
@@ -138,14 +139,8 @@ class EventJobs:
             pauses.after_work()
         return CreatedJobs(events=made, jobs=jobs, fanned_out_to=fanned_out_to)
 
-    def run_next(self, connection: Connection, *, after_tenant: str) -> tuple[str, int] | None:
-        """Create the next jobs of one event with unprocessed subscriptions, in a transaction.
-
-        Choose the next tenant after `after_tenant`. Return it with the number of jobs; None if no event is left.
-        """
-        claimed = events.claim_unfinished(connection, after_tenant=after_tenant)
-        if claimed is None:
-            return None
+    def continue_event(self, connection: Connection, claimed: UnfinishedEvent) -> int:
+        """Create the next jobs of a claimed event, in the transaction that claimed it. Return their number."""
         event, capacity, pauses = claimed.event, Capacity(), Pauses()
         found = self._matching(
             connection, event, claimed.version, capacity.comparisons, pauses, after_id=claimed.last_id
@@ -160,7 +155,7 @@ class EventJobs:
             copied_bytes=batch.copied_bytes,
             to=matching[batch.count - 1].subscription.id if batch.count < len(matching) else None,
         )
-        return event.tenant_id, len(batch.jobs)
+        return len(batch.jobs)
 
     def _matching(
         self,

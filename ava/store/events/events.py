@@ -12,6 +12,8 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.counts import MAX_IN_TOTAL, PageBounds
 from ava.domain.events.event import EventSpec, InboundEvent, Refusal
+from ava.store import dead_letters
+from ava.store.dead_letters import DeadLetterKind
 from ava.store.engine.database import Connection
 from ava.store.engine.record_rows import RecordRows
 from ava.store.engine.statement import Statement
@@ -233,6 +235,23 @@ def advance(
         "copied_bytes": copied_bytes,
     }
     connection.exec_driver_sql(_ADVANCE, parameters)
+
+
+_SET_ASIDE = Statement(f"""
+WITH bad AS (
+    SELECT tenant_id, id AS row_id, fanned_out_to AS continues_after FROM events
+    WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND fanned_out_to IS NOT NULL FOR UPDATE
+), done AS (
+    UPDATE events AS e SET fanned_out_to = NULL FROM bad WHERE e.tenant_id = bad.tenant_id AND e.id = bad.row_id
+)
+{dead_letters.INSERT}""")
+
+
+def set_aside(connection: Connection, event: InboundEvent, error: Exception) -> None:
+    """Make an unfinished event, whose next jobs cannot be created, a dead letter."""
+    uuid = str(event_uuid(event.id))
+    given = dead_letters.insert_parameters(DeadLetterKind.EVENT_JOBS, [uuid], error)
+    connection.exec_driver_sql(_SET_ASIDE, given | {"tenant_id": event.tenant_id, "id": uuid})
 
 
 _SHOW_MANY = Statement(f"""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ava.domain import ids
+from ava.store import dead_letters
+from ava.store.dead_letters import DeadLetterKind
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
 
@@ -80,6 +82,17 @@ def put_back(connection: Connection, jobs: Sequence[tuple[str, str]]) -> None:
     if jobs:
         given = {"tenants": [tenant_id for tenant_id, _ in jobs], "ids": [uuid for _, uuid in jobs]}
         connection.exec_driver_sql(_PUT_BACK, given)
+
+
+_SET_ASIDE_JOB = Statement(f"""
+WITH bad AS (SELECT %(tenant_id)s AS tenant_id, %(id)s::uuid AS row_id, NULL::uuid AS continues_after)
+{dead_letters.INSERT}""")
+
+
+def set_aside_job(connection: Connection, tenant_id: str, uuid: str, error: Exception) -> None:
+    """Make a wake that the transaction has taken a dead letter."""
+    given = dead_letters.insert_parameters(DeadLetterKind.JOB_WAKE, [uuid], error)
+    connection.exec_driver_sql(_SET_ASIDE_JOB, given | {"tenant_id": tenant_id, "id": uuid})
 
 
 _DROP_UNAWAITED = Statement(f"""
@@ -167,6 +180,22 @@ def claim_events(connection: Connection, *, after_tenant: str, limit: int) -> Ev
         numbers=numbers,
         event_ids=[ids.encode("evt", uuid) for uuid in uuids],
     )
+
+
+_SET_ASIDE_EVENTS = Statement(f"""
+WITH bad AS (
+    DELETE FROM wakes WHERE tenant_id = %(tenant_id)s AND kind = 'event' AND n = ANY(%(numbers)s::bigint[])
+    RETURNING tenant_id, source_id AS row_id, NULL::uuid AS continues_after
+)
+{dead_letters.INSERT}""")
+
+
+def set_aside_events(connection: Connection, wakes: EventWakes, error: Exception) -> None:
+    """Make wakes of events dead letters."""
+    uuids = [str(ids.decode("evt", event_id)) for event_id in wakes.event_ids]
+    given = dead_letters.insert_parameters(DeadLetterKind.EVENT_WAKE, uuids, error)
+    given |= {"tenant_id": wakes.tenant_id, "numbers": list(wakes.numbers)}
+    connection.exec_driver_sql(_SET_ASIDE_EVENTS, given)
 
 
 _DELETE_EVENTS = Statement("""

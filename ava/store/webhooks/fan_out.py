@@ -1,4 +1,4 @@
-"""Statements of the fan-out: find new events, create their deliveries; and its dead letters, which can be retried.
+"""Statements of the fan-out: find new events, create their deliveries, and make events dead letters.
 
 Each statement limits events, deliveries and bytes of payloads, however much a tenant has stored.
 """
@@ -12,6 +12,8 @@ from typing import Any
 from ava.domain import ids
 from ava.domain.jobs.job import Job
 from ava.domain.webhooks.webhook_events import Event
+from ava.store import dead_letters
+from ava.store.dead_letters import DeadLetterKind
 from ava.store.engine.database import Connection
 from ava.store.engine.prepared import Prepared
 from ava.store.engine.record_rows import RecordRows
@@ -264,65 +266,16 @@ def create_deliveries(connection: Connection, bodies: Sequence[tuple[str, str | 
     return int(_CREATE_DELIVERIES.run(connection, parameters, before=BY_INDEX)[0][0])
 
 
-_ADD_DEAD_LETTER = Statement("""
-WITH aside AS (
+_ADD_DEAD_LETTER = Statement(f"""
+WITH bad AS (
     UPDATE webhook_events SET fanned_out_at = now()
     WHERE tenant_id = %(tenant_id)s AND id = %(id)s::uuid AND fanned_out_at IS NULL
-    RETURNING id, tenant_id
+    RETURNING tenant_id, id AS row_id, NULL::uuid AS continues_after
 )
-INSERT INTO webhook_dead_letters (event_id, tenant_id, error) SELECT id, tenant_id, %(error)s FROM aside
-ON CONFLICT (tenant_id, event_id) DO UPDATE SET error = excluded.error, failed_at = now()
-""")
+{dead_letters.INSERT}""")
 
 
-def add_dead_letter(connection: Connection, *, tenant_id: str, uuid: str, error: str) -> None:
+def add_dead_letter(connection: Connection, *, tenant_id: str, uuid: str, error: Exception) -> None:
     """Exclude an event from the fan-out until an operator returns it (`ava start sender --retry-dead-letters`)."""
-    connection.exec_driver_sql(_ADD_DEAD_LETTER, {"tenant_id": tenant_id, "id": uuid, "error": error})
-
-
-#: Max events in a report.
-_MAX_SHOWN = 5
-#: Max events returned by one statement.
-_MAX_RETRIED = 1_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeadLetters:
-    count: int
-    #: The newest: event id, tenant, and error.
-    newest: list[tuple[str, str, str]]
-
-
-_COUNT = Statement("SELECT count(*) FROM webhook_dead_letters")
-
-
-def count(connection: Connection) -> int:
-    return int(connection.exec_driver_sql(_COUNT).scalar_one())
-
-
-_NEWEST = Statement("""
-SELECT event_id::text, tenant_id, error FROM webhook_dead_letters ORDER BY failed_at DESC, event_id LIMIT %(limit)s
-""")
-
-
-def find_dead_letters(connection: Connection) -> DeadLetters:
-    """Return the number of dead letters and the newest ones."""
-    found = connection.exec_driver_sql(_NEWEST, {"limit": _MAX_SHOWN})
-    newest = [(ids.encode("evt", uuid), tenant_id, error) for uuid, tenant_id, error in found]
-    return DeadLetters(count=count(connection), newest=newest)
-
-
-_RETRY = Statement("""
-WITH returned AS (
-    DELETE FROM webhook_dead_letters WHERE (tenant_id, event_id) IN (
-        SELECT tenant_id, event_id FROM webhook_dead_letters ORDER BY failed_at, event_id LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED)
-    RETURNING event_id
-)
-UPDATE webhook_events SET fanned_out_at = NULL WHERE id = ANY(ARRAY(SELECT event_id FROM returned))
-""")
-
-
-def retry_dead_letters(connection: Connection) -> int:
-    """Return the oldest dead letters to the fan-out. Returns their number; 0 if none are left."""
-    return connection.exec_driver_sql(_RETRY, {"limit": _MAX_RETRIED}).rowcount
+    given = dead_letters.insert_parameters(DeadLetterKind.WEBHOOK_EVENT, [uuid], error)
+    connection.exec_driver_sql(_ADD_DEAD_LETTER, given | {"tenant_id": tenant_id, "id": uuid})

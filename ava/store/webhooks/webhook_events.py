@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from ava.domain import ids
 from ava.domain.webhooks.webhook_events import Event
+from ava.store import dead_letters
 from ava.store.engine import clock
 from ava.store.engine.database import Connection
 from ava.store.engine.statement import Statement
@@ -71,7 +72,6 @@ _DELETE = {
     "webhook_events_rest": _DELETE_EVENTS_OF_REST,
 }
 _DELETE_NOTICE_MAILS = Statement("DELETE FROM notice_mails WHERE day < current_date - 1")
-_DELETE_DEAD_LETTERS = Statement("DELETE FROM webhook_dead_letters WHERE event_id < %(before)s::uuid")
 # Each time, not only after it has deleted their deliveries: the response of that commit may be lost. The LIMIT makes
 # PostgreSQL probe an index for each deleted endpoint, whatever the statistics.
 _DELETE_ENDPOINTS = Statement("""
@@ -102,7 +102,7 @@ def delete_old(connection: Connection, *, retention_days: float, limit: int) -> 
         if count >= limit:
             return count
     connection.exec_driver_sql(_DELETE_NOTICE_MAILS, {})
-    connection.exec_driver_sql(_DELETE_DEAD_LETTERS, {"before": str(events.dropped_before)})
+    dead_letters.delete_old(connection, before=events.dropped_before, oldest=oldest)
     for table in events.tables:
         statement, parameters = _DELETE[table], {"before": str(events.before), "limit": limit}
         count += connection.exec_driver_sql(statement, parameters).rowcount

@@ -49,7 +49,7 @@ _SYSTEM = {
     'ava_events_unfinished_seconds{work="waits"}': "1",
     'ava_webhook_lag_seconds{status="active"}': "1",
     "ava_webhook_events_lag_seconds": "1",
-    "ava_webhook_dead_letters": "0",
+    "ava_dead_letters": "0",
 }
 #: Those of single processes.
 _OF_PROCESSES = {
@@ -147,7 +147,7 @@ FAULTS: dict[str, tuple[Mapping[str, str], set[str]]] = {
     "deliveries are late": ({"webhook_lag": "300"}, {"AvaWebhookLag"}),
     "an event finds no job": ({"events_unfinished_seconds": "300"}, {"AvaEventsDelayed"}),
     "events are late": ({"webhook_events_lag": "300"}, {"AvaWebhookEventsLag"}),
-    "an event is a dead letter": ({"dead_letters": "1"}, {"AvaWebhookDeadLetters"}),
+    "a row is a dead letter": ({"dead_letters": "1"}, {"AvaDeadLetters"}),
     "hooks refuse deliveries": ({'deliveries.*"refused"': "0+4"}, {"AvaHooksRefuse"}),
     "receivers fail": ({'attempts.*"failed"': "0+100"}, {"AvaWebhooksFail"}),
 }

@@ -25,7 +25,7 @@ _REASONS = {
         "jobs.transitions.rescue.lock_of_dead_nodes", "jobs.wake_queue.drop_unawaited",
         "webhooks.endpoint_leases.heartbeat", "webhooks.webhook_events.delete_events",
         "webhooks.webhook_events.delete_events_of_rest", "webhooks.webhook_events.delete_first_events",
-        "webhooks.fan_out.retry", "webhooks.notice_windows.due",
+        "dead_letters.retry", "webhooks.notice_windows.due",
     ),
     "A statement before it holds the lock that what it reads depends on.": (
         "jobs.transitions.change.change", "jobs.transitions.debounce.defer", "jobs.transitions.permits.admit",

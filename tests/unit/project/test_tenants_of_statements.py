@@ -61,7 +61,7 @@ _ACROSS = {
         webhooks.webhook_events.delete_deliveries webhooks.webhook_events.delete_first_deliveries
         webhooks.webhook_events.delete_deliveries_of_rest webhooks.webhook_events.delete_events
         webhooks.webhook_events.delete_first_events webhooks.webhook_events.delete_events_of_rest
-        webhooks.webhook_events.delete_dead_letters webhooks.webhook_events.delete_notice_mails
+        dead_letters.delete_old webhooks.webhook_events.delete_notice_mails
         webhooks.notice_windows.delete_ended jobs.transitions.pull.delete_old jobs.idempotency.delete_expired
         schedules.firings.delete_old events.hook_deliveries.delete_keys""",
     "counts are of all tenants": """
@@ -71,7 +71,7 @@ _ACROSS = {
         reports.metrics.queue_depths reports.metrics.unserved_jobs
         reports.metrics.waiting_jobs
         reports.metrics.running_jobs reports.metrics.schedules_overdue reports.promotions.record reports.storage.forget
-        reports.tenant_loads.read_waits webhooks.fan_out.count""",
+        reports.tenant_loads.read_waits dead_letters.count""",
     "senders lease endpoints of any tenant": """
         webhooks.endpoint_leases.deregister webhooks.endpoint_leases.find_work webhooks.endpoint_leases.acquire""",
     "an API process records that it lives if runs of any tenant were ever claimed": "fleet.pull_workers.record_api",
@@ -87,7 +87,7 @@ _ACROSS = {
         schedules.definitions.existing""",
     "an operator's command acts on the whole installation": """
         events.hooks.sealed_secrets fleet.worker_settings.sealed webhooks.endpoints.sealed_secrets
-        webhooks.fan_out.newest""",
+        dead_letters.newest""",
 }
 _REASONS = {name: reason for reason, names in _ACROSS.items() for name in names.split()}
 
