@@ -1,8 +1,12 @@
-"""Measure what `.delay()` costs its caller on AVA Jobs and with an outbox; the *baseline* is Celery on Redis."""
+"""Measure what `.delay()` costs its caller on AVA Jobs: alone, in a loop, in a group, and into an outbox.
+
+The *baseline* is Celery on Redis.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -10,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import ava_celery
-from celery import Celery
+from celery import Celery, group
 from sqlalchemy import MetaData, create_engine
 from sqlalchemy.orm import Session
 
@@ -23,8 +27,10 @@ from bench.servers import running_system
 from bench.table import BASELINE, OURS
 from harness.system import HEADERS, SECRET
 
-#: Calls of one round; the three ways take turns.
+#: Calls of one round; the ways take turns.
 _ROUND = 50
+#: Calls of a loop or a group, whose time is divided by their number.
+_TOGETHER = 200
 
 
 def _task(url: str) -> Any:
@@ -43,6 +49,20 @@ def _milliseconds(call: Callable[[int], Any], count: int) -> list[float]:
         call(number)
         took.append((time.perf_counter() - began) * 1000)
     return took
+
+
+def _loop(task: Any) -> None:
+    for number in range(_TOGETHER):
+        task.delay(number)
+
+
+def _combined(task: Any) -> None:
+    with ava_celery.together():
+        _loop(task)
+
+
+def _group(task: Any) -> None:
+    group(task.s(number) for number in range(_TOGETHER)).apply_async()
 
 
 @contextmanager
@@ -68,14 +88,26 @@ def delays(run: Run) -> None:
         ava.configure(Client(system.url, secret=SECRET, tenant=HEADERS["x-tenant-id"], user="usr_bench"))
         ava_celery.install(on_ava.app)
         outbox = stack.enter_context(_in_outbox(in_outbox, system.database_url.replace("://", "+psycopg2://", 1)))
-        ways = {"Celery on Redis": celery.delay, "AVA Jobs": on_ava.delay, "an outbox": outbox}
-        took: dict[str, list[float]] = {name: [] for name in ways}
+        ways: dict[str, dict[str, tuple[int, Callable[[int], Any]]]] = {
+            "delay()": {BASELINE: (_ROUND, celery.delay), OURS: (_ROUND, on_ava.delay)},
+            "delay() into an outbox": {BASELINE: (_ROUND, celery.delay), OURS: (_ROUND, outbox)},
+            "delay() in a loop, a job": {
+                BASELINE: (1, lambda _: _loop(celery)),
+                OURS: (1, lambda _: _combined(on_ava)),
+            },
+            "delay() in a group, a job": {
+                BASELINE: (1, lambda _: _group(celery)),
+                OURS: (1, lambda _: _group(on_ava)),
+            },
+        }
+        took: dict[tuple[str, str], list[float]] = defaultdict(list)
         for round_ in range(run.count(1_000, least=100) // _ROUND + 1):
-            for name, call in ways.items():
-                found = _milliseconds(call, _ROUND)
-                # The first round connects.
-                took[name] += found if round_ else []
-    base, *others = ({f"p{percent} ms": percentile(found, percent) for percent in (50, 99)} for found in took.values())
-    for name, figures in zip(("delay()", "delay() into an outbox"), others, strict=True):
-        run.table.add(name, BASELINE, base)
-        run.table.add(name, OURS, figures)
+            for name, sides in ways.items():
+                for side, (count, call) in sides.items():
+                    found = _milliseconds(call, count)
+                    # The first round connects.
+                    took[name, side] += found if round_ else []
+    for (name, side), found in took.items():
+        calls = _TOGETHER if name.endswith("a job") else 1
+        figures = {f"p{percent} ms": percentile(found, percent) / calls for percent in (50, 99)}
+        run.table.add(name, side, figures)

@@ -114,6 +114,36 @@ def test_a_canvas_is_one_graph_and_a_mixed_one_is_refused(system: System, projec
 
 
 @pytest.mark.redis
+def test_calls_of_a_block_are_sent_at_its_end_and_an_error_names_one_by_its_index(
+    system: System, project_url: str
+) -> None:
+    code = f"""-c import ava_celery
+from {PROJECT}.celery import add, app
+
+def block(name, last):
+    results = []
+    try:
+        with ava_celery.together():
+            for number in range(1001):
+                results.append(add.apply_async((number, 1), countdown=3600, headers=dict(block=name)))
+            last(results)
+    except Exception as error:
+        print(type(error).__name__, error, *error.__notes__ if hasattr(error, "__notes__") else ())
+    print(sum(result.id.startswith("job_") for result in results))
+
+block("left", lambda results: results[0].get())
+block("wrong", lambda results: app.send_task("{PROJECT}.celery.no_task"))
+"""
+    left, of_left, wrong, of_wrong = _run(_environ(system, project_url), code).splitlines()
+    assert left.startswith("ValueError this call has no id: ava_celery.together sends")
+    assert wrong.startswith("ApiNotFound jobs[1].worker_id: No such worker")
+    assert wrong.endswith("jobs[0] is call 1000 of the block; calls before it are sent.")
+    assert (of_left, of_wrong) == ("0", "1000")
+    statement = "SELECT tags->>'block', count(*) FROM jobs WHERE tags->>'block' IS NOT NULL GROUP BY 1"
+    assert system.query(statement) == [("wrong", 1000)]
+
+
+@pytest.mark.redis
 def test_an_unreachable_api_raises_what_an_unreachable_broker_raises(project_url: str, system: System) -> None:
     environ = _environ(system, project_url) | {"AVA_URL": "http://127.0.0.1:9"}
     code = (

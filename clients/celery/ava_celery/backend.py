@@ -22,6 +22,8 @@ from ava_celery.exceptions import exception_of
 
 #: The prefix of a result's id while the relay has not yet created its job.
 OUTBOX = "outbox_"
+#: The id of a result within its block of `together`.
+UNSENT = ""
 _JOB = "job_"
 #: Max seconds of one wait for the relay to send a job's row.
 _POLL_SECONDS = 0.5
@@ -167,7 +169,9 @@ class AvaBackend(BaseBackend):  # type: ignore[misc]
     # Ids -----------------------------------------------------------------------------------------------------------
 
     def _find(self, task_id: str) -> Job | None:
-        """Return the job of a result; None if there is none."""
+        """Return the job of a result; None if there is none. Raises `ValueError` for a call that was not sent."""
+        if task_id == UNSENT:
+            raise ValueError("this call has no id: ava_celery.together sends its calls at the end of the block")
         job_id = task_id if task_id.startswith(_JOB) else self._job_ids.get(task_id)
         if job_id is not None:
             try:

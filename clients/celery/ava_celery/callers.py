@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from fnmatch import fnmatchcase
 from functools import wraps
 from typing import Any
 
 from celery import Celery
 from celery.canvas import Signature, _chain, _chord, chunks, group
-from celery.result import ResultBase
+from celery.result import AsyncResult, ResultBase
+from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
 from ava.client import ApiUnavailable
@@ -18,7 +21,7 @@ from ava.handler import configured_client
 from ava.handler.env import Env, current_env
 from ava.handler.errors import WaitInTask
 from ava_celery import canvas
-from ava_celery.backend import OUTBOX, AvaBackend, AvaControl
+from ava_celery.backend import OUTBOX, UNSENT, AvaBackend, AvaControl
 from ava_celery.entries import TASK_ID, Call, as_list, call_of
 
 #: Returns the trigger of the outbox in the application's transaction, which returns a row's id; None outside of one.
@@ -27,6 +30,32 @@ FindOutbox = Callable[[], Callable[..., str] | None]
 _MAX_JOBS = 1000
 #: Options that a child of a handler has too.
 _OF_CHILDREN = frozenset({"priority", "name", "tags"})
+#: The calls in a block of `together`, with their results.
+_collected: ContextVar[list[tuple[Call, AsyncResult]] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """See `ava_celery.together`."""
+    collected: list[tuple[Call, AsyncResult]] = []
+    token = _collected.set(collected)
+    try:
+        yield
+    finally:
+        _collected.reset(token)
+    for first in range(0, len(collected), _MAX_JOBS):
+        calls, results = zip(*collected[first : first + _MAX_JOBS], strict=True)
+        entries = _entries(calls)
+        if any(call.task_id for call in calls):
+            for entry, call in zip(entries, calls, strict=True):
+                entry["idempotency_key"] = call.task_id or uuid()
+        try:
+            jobs = _call("trigger_many", entries)
+        except Exception as error:
+            error.add_note(f"jobs[0] is call {first} of the block; calls before it are sent.")
+            raise
+        for call, result, job in zip(calls, results, jobs, strict=True):
+            result.id = call.task_id or job.id
 
 
 class Callers:
@@ -62,8 +91,11 @@ class Callers:
         if options.get("link") or options.get("chain") or options.get("chord"):
             return self._send_graph(name, args or (), kwargs or {}, options)
         call = call_of(self._app, name, args or (), kwargs or {}, options)
-        (job_id,) = self._send([call])
-        result = (options.get("result_cls") or self._app.AsyncResult)(job_id)
+        collected = _collected.get()
+        (result_id,) = self._send([call], is_collected=collected is not None)
+        result = (options.get("result_cls") or self._app.AsyncResult)(result_id)
+        if collected is not None and result_id == UNSENT:
+            collected.append((call, result))
         result.ignored = options.get("ignore_result")
         self._add_trail(result, options)
         return result
@@ -104,8 +136,11 @@ class Callers:
 
     # Sending -------------------------------------------------------------------------------------------------------
 
-    def _send(self, calls: Sequence[Call]) -> list[str]:
-        """Trigger jobs, and return the ids of their results. Jobs with edges are one graph in one request."""
+    def _send(self, calls: Sequence[Call], *, is_collected: bool = False) -> list[str]:
+        """Trigger jobs, and return the ids of their results. Jobs with edges are one graph in one request.
+
+        `is_collected`: return `UNSENT` for calls that would be requests.
+        """
         if (env := _env()) is not None and all(_is_child(call) for call in calls):
             return [_start_child(env, call) for call in calls]
         if len(calls) == 1:
@@ -115,23 +150,17 @@ class Callers:
             return ids
         if has_edges and len(calls) > _MAX_JOBS:
             raise ValueError(f"the canvas has {len(calls)} tasks; a graph has at most {_MAX_JOBS}: use task.chunks")
-        try:
-            return self._trigger(calls)
-        except ApiUnavailable as error:
-            # The exception that Celery raises when the broker is unreachable.
-            raise OperationalError(str(error)) from error
+        return [UNSENT] * len(calls) if is_collected else self._trigger(calls)
 
     def _trigger(self, calls: Sequence[Call]) -> list[str]:
         if len(calls) == 1:
             (call,) = calls
-            job = configured_client.call(
-                "trigger", call.worker_id, call.input, idempotency_key=call.task_id, **call.options
-            )
+            job = _call("trigger", call.worker_id, call.input, idempotency_key=call.task_id, **call.options)
             return [call.task_id or job.id]
         ids: list[str] = []
         for first in range(0, len(calls), _MAX_JOBS):
             part = calls[first : first + _MAX_JOBS]
-            jobs = configured_client.call("trigger_many", _entries(part), idempotency_key=part[-1].task_id)
+            jobs = _call("trigger_many", _entries(part), idempotency_key=part[-1].task_id)
             ids += [call.task_id or job.id for call, job in zip(part, jobs, strict=True)]
         return ids
 
@@ -159,6 +188,14 @@ class Callers:
         parent = self._app.current_worker_task if options.get("add_to_parent", True) else None
         if parent is not None:
             parent.add_trail(result)
+
+
+def _call(method: str, *args: Any, **options: Any) -> Any:
+    """Call the API. Raises what Celery raises for an unreachable broker."""
+    try:
+        return configured_client.call(method, *args, **options)
+    except ApiUnavailable as error:
+        raise OperationalError(str(error)) from error
 
 
 def _entries(calls: Sequence[Call]) -> list[dict[str, Any]]:

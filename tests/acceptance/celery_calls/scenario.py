@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import ava_celery
 from celery import chain, chord, group
 from celery.exceptions import ImproperlyConfigured
 from celery.exceptions import TimeoutError as TimedOut
@@ -79,6 +80,14 @@ def chosen_task_id() -> Any:
 def own_id() -> Any:
     result = project.own_id.delay()
     return result.get(timeout=SECONDS) == result.id
+
+
+def combined_calls() -> Any:
+    id_ = str(uuid4())
+    with ava_celery.together():
+        results = [add.delay(number, 1) for number in range(3)]
+        results.append(project.own_id.apply_async(task_id=id_))
+    return [*(each.get(timeout=SECONDS) for each in results[:3]), results[3].get(timeout=SECONDS) == id_]
 
 
 def headers() -> Any:
@@ -236,6 +245,7 @@ SCENARIOS: tuple[Callable[[], Any], ...] = (
     countdown,
     chosen_task_id,
     own_id,
+    combined_calls,
     headers,
     dates,
     link,
