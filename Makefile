@@ -66,6 +66,7 @@ check: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, sizes, scr
 	@$(BIN)/python -m tools.manifests --check
 	@$(BIN)/python -m tools.client_records --check
 	@$(BIN)/python -m tools.client_methods --check
+	@$(BIN)/python -m tools.typescript_methods --check
 	@$(BIN)/python -m tools.command_snapshot --check
 	@$(BIN)/python -m tools.statements
 	@$(BIN)/python -m tools.size
@@ -75,6 +76,7 @@ check: $(INSTALLED) $(VENV)/dashboard/complete ## Check style, types, sizes, scr
 records: $(INSTALLED) ## Write the records, methods and commands that derive from the API's schemas and operations
 	@$(BIN)/python -m tools.client_records
 	@$(BIN)/python -m tools.client_methods
+	@$(BIN)/python -m tools.typescript_methods
 	@$(BIN)/python -m tools.command_snapshot
 
 typescript: $(INSTALLED) ## Build and pack clients/typescript; needs npm

@@ -9,14 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import indent, wrap
 from typing import Any
 
 from tools.client_records import CLASSES, LARGER, SCHEMAS
-from tools.openapi import description
+from tools.openapi import ROOT, description, write
 
-MODULE = Path(__file__).parent.parent / "ava" / "client" / "methods.py"
+MODULE = ROOT / "ava/client/methods.py"
 HEAD = '''"""The methods of the clients' resources. Written by `make records` from the operations of the API.
 
 One generated file, because nobody edits it.
@@ -53,6 +52,15 @@ _OF_ENTRIES = ("name", "after", "when")
 _PAGING = ("page", "per_page", "cursor", "fields", "wait", "dry_run")
 RECORDS = {schema: name for names in (SCHEMAS, LARGER) for name, schema in names.items()}
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
+#: The decorator of a method and the type of its result, by the kind of the response.
+_RESULTS = {
+    "lines": ("listing", "{}"),
+    "records": ("listing", "{}"),
+    "array": ("call", "Sequence[{}]"),
+    "record": ("call", "{}"),
+    "count": ("call", "int"),
+    "none": ("call", "None"),
+}
 _WIDTH = 120
 #: Named optional fields, up to which a method lists them itself.
 _MAX_NAMED = 2
@@ -148,6 +156,22 @@ class Operation:
         status = max(code for code in self.declared["responses"] if code.startswith("2"))
         return dict(self.declared["responses"][status]["content"])
 
+    @property
+    def reply(self) -> tuple[str, str]:
+        """Return the kind of the response, and the name of its records' schema; of a count its field's."""
+        if "application/x-ndjson" in self.success:
+            return "lines", _name_of(self.success["application/x-ndjson"]["schema"])
+        if self.verb == "DELETE" and self.ids:
+            return "none", ""
+        envelope = self.success["application/json"]["schema"]["properties"]
+        data = envelope["data"]
+        if data.get("type") == "array":
+            return "records" if "pagination" in envelope else "array", _name_of(data["items"])
+        properties = self.schemas[_name_of(data)]["properties"]
+        if len(properties) == 1 and all(each.get("type") == "integer" for each in properties.values()):
+            return "count", next(iter(properties))
+        return "record", _name_of(data)
+
 
 def operations(document: dict[str, Any]) -> Iterator[Operation]:
     """Yield the operations that people call."""
@@ -158,17 +182,37 @@ def operations(document: dict[str, Any]) -> Iterator[Operation]:
                 yield Operation(verb=verb.upper(), path=path, declared=declared, schemas=schemas)
 
 
+def by_resource(document: dict[str, Any]) -> dict[str, list[Operation]]:
+    """Return the operations by their resources, those within others first."""
+    found: dict[str, list[Operation]] = {}
+    for each in sorted(operations(document), key=lambda each: "." not in each.resource):
+        found.setdefault(each.resource, []).append(each)
+    return found
+
+
+def title(resource: str) -> str:
+    """Return the name of a resource in that of its class."""
+    return resource.replace(".", " ").title().replace(" ", "")
+
+
+def about(resource: str) -> str:
+    """Return what the calls of a resource are about."""
+    return " of ".join(reversed(resource.split(".")))
+
+
+def _name_of(schema: dict[str, Any]) -> str:
+    return str(schema.get("$ref", "")).rpartition("/")[2]
+
+
 def _plural(name: str) -> str:
     return {"tag": "tags"}.get(name, name)
 
 
 def module(document: dict[str, Any]) -> str:
     """Return the text of the module."""
-    by_resource: dict[str, list[Operation]] = {}
-    for each in operations(document):
-        by_resource.setdefault(each.resource, []).append(each)
+    resources = by_resource(document)
     options: dict[str, tuple[str, str]] = {}
-    classes = [_class(name, by_resource, options) for name in sorted(by_resource, key=lambda name: "." not in name)]
+    classes = [_class(name, resources, options) for name in resources]
     text = "\n\n".join(
         [*(f"class {name}(TypedDict, total=False):\n{body}" for name, body in options.values()), *classes]
     )
@@ -178,21 +222,19 @@ def module(document: dict[str, Any]) -> str:
     return subprocess.run(formatter, input=source, capture_output=True, text=True, check=True).stdout
 
 
-def _class(resource: str, by_resource: dict[str, list[Operation]], options: dict[str, tuple[str, str]]) -> str:
+def _class(resource: str, resources: dict[str, list[Operation]], options: dict[str, tuple[str, str]]) -> str:
     """Return the class of a resource. Adds its methods' fields to `options`: name and text by their types."""
-    methods = [_method(each, options) for each in by_resource[resource] if each.call["method"] not in BY_HAND]
-    title = resource.replace(".", " ").title().replace(" ", "")
-    lines = [
-        f'class {title}Calls(ApiResource[Mode]):\n    """Calls about {" of ".join(reversed(resource.split(".")))}."""\n'
-    ]
-    if f"{resource}.deliveries" in by_resource:
+    prefix = title(resource)
+    methods = [_method(each, options) for each in resources[resource] if each.call["method"] not in BY_HAND]
+    lines = [f'class {prefix}Calls(ApiResource[Mode]):\n    """Calls about {about(resource)}."""\n']
+    if f"{resource}.deliveries" in resources:
         lines.append(
             "    def __init__(self, calls: Calls, sender: Sender) -> None:\n"
             "        super().__init__(calls, sender)\n"
-            f"        self.deliveries: {title}DeliveriesCalls[Mode] = {title}DeliveriesCalls(calls, sender)\n"
+            f"        self.deliveries: {prefix}DeliveriesCalls[Mode] = {prefix}DeliveriesCalls(calls, sender)\n"
         )
     if resource == "jobs":
-        filters = next(each for each in by_resource[resource] if each.name == "list")
+        filters = next(each for each in resources[resource] if each.name == "list")
         _named("JobFilters", [each for each in filters.fields if each.name != "sort"], options, is_change=False)
     return "\n".join(lines + methods)
 
@@ -215,50 +257,32 @@ def _method(operation: Operation, options: dict[str, tuple[str, str]]) -> str:
         extra = [f"**options: Unpack[{class_name}]"]
     else:
         named, extra = [_parameter(each) for each in fields.values()], []
-    kind, result, send = _result(operation)
-    if kind == "listing" and send == "_records":
+    reply, schema = operation.reply
+    kind, form = _RESULTS[reply]
+    if reply == "records":
         named.append("per_page: int = 100")
     if operation.has_header("Idempotency-Key"):
         named.append("idempotency_key: str | None = None")
     if operation.has_header("Durability"):
         named.append("is_replicated: bool = False")
     given = ["self", *positional, *(["*"] if named else []), *named, *extra]
-    returned = f"{'Listing' if kind == 'listing' else 'Flow'}[{result}]"
+    returned = f"{'Listing' if kind == 'listing' else 'Flow'}[{form.format(_record(schema))}]"
     head = f"    @{kind}\n    def {operation.name}({', '.join(given)}) -> {returned}:"
-    return f"{head}\n{_docstring(operation)}\n        {_call(operation, send, result, constants)}\n"
+    return f"{head}\n{_docstring(operation)}\n        {_call(operation, constants)}\n"
 
 
-def _call(operation: Operation, send: str, result: str, constants: dict[str, Any]) -> str:
+def _call(operation: Operation, constants: dict[str, Any]) -> str:
     filters = [each.parameter for each in operation.fields if each.parameter.startswith("filter")]
     spec = " ".join([operation.verb, operation.path, *filters])
     given = f"locals() | {json.dumps(constants)}" if constants else "locals()"
-    kind = "" if send in ("_none", "_count") else f"{result.removeprefix('Sequence[').removesuffix(']')}, "
+    reply, schema = operation.reply
+    kind = "" if reply in ("none", "count") else f"{_record(schema)}, "
     once = ", is_idempotent=False" if operation.call.get("once") else ""
-    return f'return self.{send}({kind}"{spec}", {given}{once})'
+    return f'return self._{reply}({kind}"{spec}", {given}{once})'
 
 
-def _result(operation: Operation) -> tuple[str, str, str]:
-    """Return the decorator, the type of the result, and the function that sends the request."""
-    if "application/x-ndjson" in operation.success:
-        return "listing", _record(operation.success["application/x-ndjson"]["schema"]), "_lines"
-    if operation.verb == "DELETE" and operation.ids:
-        return "call", "None", "_none"
-    envelope = operation.success["application/json"]["schema"]["properties"]
-    data = envelope["data"]
-    if data.get("type") == "array":
-        record = _record(data["items"])
-        return (
-            ("listing", record, "_records") if "pagination" in envelope else ("call", f"Sequence[{record}]", "_array")
-        )
-    properties = operation.schemas[data["$ref"].rpartition("/")[2]]["properties"]
-    if len(properties) == 1 and all(each.get("type") == "integer" for each in properties.values()):
-        return "call", "int", "_count"
-    return "call", _record(data), "_record"
-
-
-def _record(schema: dict[str, Any]) -> str:
-    name = str(schema["$ref"].rpartition("/")[2])
-    return RECORDS.get(name, name.removesuffix("Record"))
+def _record(schema: str) -> str:
+    return RECORDS.get(schema, schema.removesuffix("Record"))
 
 
 def _options_name(operation: Operation) -> str:
@@ -335,16 +359,5 @@ def _docstring(operation: Operation) -> str:
     return indent("\n".join(lines), "        ")
 
 
-def main(arguments: list[str]) -> int:
-    """Write the module, or compare it with `--check`. Returns the exit code."""
-    source = module(description())
-    if arguments != ["--check"]:
-        MODULE.write_text(source)
-    elif source != MODULE.read_text():
-        print("ava/client/methods.py differs from the API's operations; `make records` writes it")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write(MODULE, module(description())))

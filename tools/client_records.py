@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from marshmallow import class_registry
 
 from ava.api.openapi_parts import KNOWN_VALUES
-from tools.openapi import description
+from tools.openapi import ROOT, description, write
 
-MODULE = Path(__file__).parent.parent / "ava" / "client" / "records.py"
+MODULE = ROOT / "ava/client/records.py"
 HEAD = '''"""The API's records. Written by `make records` from the schemas of the API.
 
 A record may lack a field that has a default. One generated file, because nobody edits it.
@@ -148,16 +147,5 @@ def _line(code: str, comment: str) -> list[str]:
     return [*(f"    #: {part}" for part in wrap(comment, _WIDTH - 7)), code]
 
 
-def main(arguments: list[str]) -> int:
-    """Write the module, or compare it with `--check`. Returns the exit code."""
-    source = module(description()["components"]["schemas"])
-    if arguments != ["--check"]:
-        MODULE.write_text(source)
-    elif source != MODULE.read_text():
-        print("ava/client/records.py differs from the API's schemas; `make records` writes it")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write(MODULE, module(description()["components"]["schemas"])))

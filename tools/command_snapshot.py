@@ -6,13 +6,12 @@ import json
 import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tools.client_methods import Field, Operation, operations
-from tools.openapi import description
+from tools.openapi import ROOT, description, write
 
-SNAPSHOT = Path(__file__).parent.parent / "ava" / "cli" / "api" / "calls.json"
+SNAPSHOT = ROOT / "ava/cli/api/calls.json"
 #: Words for JSON, which has no flags and no local times.
 _OF_HTTP = r" \((true|false)\)|,? in ISO 8601(; UTC without an offset)?|^(True|False|platform)[:,] "
 _TYPES = {"integer": "integer", "number": "number", "boolean": "flag", "object": "object"}
@@ -143,16 +142,5 @@ def _help(operation: Operation, text: str) -> tuple[str, str]:
     return f"{sentence}." if sentence else "", "" if default in ("true", "false", "tenant", "{}") else default
 
 
-def main(arguments: list[str]) -> int:
-    """Write the snapshot, or compare it with `--check`. Returns the exit code."""
-    written = snapshot(description())
-    if arguments != ["--check"]:
-        SNAPSHOT.write_text(written)
-    elif written != SNAPSHOT.read_text():
-        print("ava/cli/api/calls.json differs from the API's operations; `make records` writes it")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write(SNAPSHOT, snapshot(description())))

@@ -1,14 +1,12 @@
 import { Calls, type ClientOptions } from "./calls.js";
 import { Containments } from "./containments.js";
-import { Events, Hooks, Subscriptions } from "./events.js";
-import {
-  Approvals, Audit, Errors, Keys, Limits, Nodes, Promotions, Queues, Reports, Sessions, Tenants, Workers,
-} from "./fleet.js";
 import { Jobs } from "./jobs.js";
-import { Notices } from "./notices.js";
+import {
+  ApprovalsCalls, AuditCalls, ErrorsCalls, HooksCalls, KeysCalls, LimitsCalls, NodesCalls,
+  NoticesCalls, PromotionsCalls, ReportsCalls, SubscriptionsCalls, TenantsCalls, WebhooksCalls,
+} from "./methods.js";
 import { Operations } from "./operations.js";
-import { Schedules } from "./schedules.js";
-import { Webhooks } from "./webhooks.js";
+import { Events, Queues, Schedules, Sessions, Workers } from "./resources.js";
 
 /**
  * Calls the API with one API key: one resource for each kind of records. Each method throws `ApiError`, or the
@@ -21,20 +19,20 @@ export class Client {
   readonly workers: Workers;
   readonly schedules: Schedules;
   readonly events: Events;
-  readonly subscriptions: Subscriptions;
-  readonly hooks: Hooks;
-  readonly webhooks: Webhooks;
-  readonly notices: Notices;
+  readonly subscriptions: SubscriptionsCalls;
+  readonly hooks: HooksCalls;
+  readonly webhooks: WebhooksCalls;
+  readonly notices: NoticesCalls;
   readonly queues: Queues;
-  readonly nodes: Nodes;
-  readonly approvals: Approvals;
-  readonly errors: Errors;
-  readonly keys: Keys;
-  readonly tenants: Tenants;
-  readonly limits: Limits;
-  readonly reports: Reports;
-  readonly audit: Audit;
-  readonly promotions: Promotions;
+  readonly nodes: NodesCalls;
+  readonly approvals: ApprovalsCalls;
+  readonly errors: ErrorsCalls;
+  readonly keys: KeysCalls;
+  readonly tenants: TenantsCalls;
+  readonly limits: LimitsCalls;
+  readonly reports: ReportsCalls;
+  readonly audit: AuditCalls;
+  readonly promotions: PromotionsCalls;
   readonly sessions: Sessions;
 
   constructor(options: ClientOptions) {
@@ -45,20 +43,20 @@ export class Client {
     this.workers = new Workers(calls);
     this.schedules = new Schedules(calls);
     this.events = new Events(calls);
-    this.subscriptions = new Subscriptions(calls);
-    this.hooks = new Hooks(calls);
-    this.webhooks = new Webhooks(calls);
-    this.notices = new Notices(calls);
+    this.subscriptions = new SubscriptionsCalls(calls);
+    this.hooks = new HooksCalls(calls);
+    this.webhooks = new WebhooksCalls(calls);
+    this.notices = new NoticesCalls(calls);
     this.queues = new Queues(calls);
-    this.nodes = new Nodes(calls);
-    this.approvals = new Approvals(calls);
-    this.errors = new Errors(calls);
-    this.keys = new Keys(calls);
-    this.tenants = new Tenants(calls);
-    this.limits = new Limits(calls);
-    this.reports = new Reports(calls);
-    this.audit = new Audit(calls);
-    this.promotions = new Promotions(calls);
+    this.nodes = new NodesCalls(calls);
+    this.approvals = new ApprovalsCalls(calls);
+    this.errors = new ErrorsCalls(calls);
+    this.keys = new KeysCalls(calls);
+    this.tenants = new TenantsCalls(calls);
+    this.limits = new LimitsCalls(calls);
+    this.reports = new ReportsCalls(calls);
+    this.audit = new AuditCalls(calls);
+    this.promotions = new PromotionsCalls(calls);
     this.sessions = new Sessions(calls);
   }
 }

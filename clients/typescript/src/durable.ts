@@ -7,7 +7,7 @@ import type {
   ApprovalOptions, Branch, ChildOptions, ChildWaitOptions, Decision, Durable, EventWaitOptions, MapOptions, StepOptions,
 } from "./env.js";
 import { CallNotAwaited, StepError, StepInterrupted, Suspended, SuspensionSwallowed } from "./errors.js";
-import type { Event } from "./events.js";
+import type { Event } from "./methods.js";
 import {
   joinedNames, JournalEntries, nameOfWait, payloadHash, type Entry, type JournalStore, type SentWait,
 } from "./journal.js";

@@ -1,5 +1,5 @@
 import type { Child, OutputOf, OutputsOf } from "./children.js";
-import type { Event } from "./events.js";
+import type { Event } from "./methods.js";
 import type { Job } from "./jobs.js";
 
 export interface StepOptions {

@@ -1,9 +1,8 @@
 import { mayRepeat, pauseMs, sleep, type CallOptions, type CreateOptions, type WaitOptions } from "./calls.js";
-import type { Delivery } from "./deliveries.js";
 import { ApiError } from "./errors.js";
+import { JobsCalls, type Tree } from "./methods.js";
 import type { components } from "./openapi.js";
 import { Operations, type CancelFilter } from "./operations.js";
-import { Resource } from "./resource.js";
 import { eventsOf } from "./streams.js";
 import { fromWire, type Query, type Received, type Sent } from "./wire.js";
 
@@ -21,10 +20,6 @@ export interface JobQuery extends Omit<Query<"/v1/ava/jobs">, "fields"> {
   isWhole?: boolean;
 }
 export type JobLine = Received<Schemas["LogLineRecord"]>;
-export type Tree = Received<Schemas["TreeRecord"]>;
-export type JournalEntry = Received<Schemas["JournalEntryRecord"]>;
-export type JobWait = Received<Schemas["JobWaitRecord"]>;
-export type JobRun = Received<Schemas["JobRunRecord"]>;
 type TriggerFields = Omit<Sent<Schemas["TriggerBody"]>, "workerId" | "input">;
 export interface TriggerOptions extends TriggerFields, CreateOptions {
   /** Responds once a synchronous standby of the database has applied the job. */
@@ -56,7 +51,7 @@ const MAX_LINES = 500;
 const FINAL: ReadonlySet<string | undefined> = new Set(["completed", "failed", "cancelled"]);
 
 /** Triggers, reads and changes jobs. */
-export class Jobs extends Resource {
+export class Jobs extends JobsCalls {
   /** Triggers a job, once however often the network makes this client repeat the call. */
   async trigger(workerId: string, input: Record<string, unknown> = {}, options: TriggerOptions = {}): Promise<Job> {
     const { signal, idempotencyKey, isReplicated, ...fields } = options;
@@ -87,15 +82,6 @@ export class Jobs extends Resource {
   list({ isWhole = false, ...filters }: JobQuery = {}, options: CallOptions = {}): AsyncGenerator<Job> {
     const query = { perPage: 100, ...filters, ...(isWhole ? { fields: "*" } : {}) };
     return this.calls.list("/v1/ava/jobs", [], query, options) as AsyncGenerator<Job>;
-  }
-
-  /** Yields all jobs that match, newest first and with all fields, over one connection. */
-  export(query: Query<"/v1/ava/jobs/export"> = {}, options: CallOptions = {}): AsyncGenerator<Job> {
-    return this.calls.lines("/v1/ava/jobs/export", [], query, options);
-  }
-
-  async get(id: string, options: CallOptions = {}): Promise<Job> {
-    return (await this.calls.data("get", JOB, [id], options)) as Job;
   }
 
   /** Waits until a job is final, and returns it. Waits out an outage of the API. Throws `WaitTimeout`. */
@@ -178,11 +164,6 @@ export class Jobs extends Resource {
     }
   }
 
-  /** Changes a queued job; 409 once it has started, except for its priority and tags. */
-  async update(id: string, changes: Sent<Schemas["ChangeBody"]>, options: CallOptions = {}): Promise<Job> {
-    return this.calls.data("patch", JOB, [id], { ...options, body: changes });
-  }
-
   /** Cancels a job; 409 if it is completed or failed. */
   async cancel(id: string, options: CallOptions = {}): Promise<Job> {
     try {
@@ -205,52 +186,10 @@ export class Jobs extends Resource {
     return { cancelled: 0, signalled: 0, ...result };
   }
 
-  /** Triggers a new job like a final one, optionally with another input or priority. */
-  async retry(id: string, changes: Sent<Schemas["RetryBody"]> = {}, options: CreateOptions = {}): Promise<Job> {
-    return this.calls.data("post", `${JOB}/retry`, [id], { ...options, body: changes });
-  }
-
   /** Returns the jobs of a job's tree, and their edges; waits up to `waitSeconds` until each is final. */
   async tree(id: string, { waitSeconds, ...options }: CallOptions & { waitSeconds?: number } = {}): Promise<Tree> {
     const request = { ...options, query: { wait: waitSeconds }, holdSeconds: waitSeconds };
     return this.calls.data("get", `${JOB}/tree`, [id], request);
-  }
-
-  /** Yields the recorded steps, children and waits of a job's handler, oldest first. */
-  journal(
-    id: string,
-    query: Query<"/v1/ava/jobs/{job_id}/journal"> = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<JournalEntry> {
-    return this.calls.list(`${JOB}/journal`, [id], { perPage: 100, ...query }, options);
-  }
-
-  /** Yields a job's waits, the latest first. */
-  waits(
-    id: string,
-    query: Query<"/v1/ava/jobs/{job_id}/waits"> = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<JobWait> {
-    return this.calls.list(`${JOB}/waits`, [id], { perPage: 100, ...query }, options);
-  }
-
-  /** Yields the webhook deliveries of a job, newest first, without bodies. */
-  deliveries(
-    id: string,
-    query: Query<"/v1/ava/jobs/{job_id}/deliveries"> = {},
-    options: CallOptions = {},
-  ): AsyncGenerator<Delivery> {
-    return this.calls.list(`${JOB}/deliveries`, [id], { perPage: 100, ...query }, options);
-  }
-
-  /** Returns why a job has its status. */
-  async why(id: string, options: CallOptions = {}): Promise<Received<Schemas["ExplanationRecord"]>> {
-    return this.calls.data("get", `${JOB}/why`, [id], options);
-  }
-
-  /** Yields a job's runs, oldest first. */
-  runs(id: string, query: Query<"/v1/ava/jobs/{job_id}/runs"> = {}, options: CallOptions = {}): AsyncGenerator<JobRun> {
-    return this.calls.list(`${JOB}/runs`, [id], { perPage: 100, ...query }, options);
   }
 }
 

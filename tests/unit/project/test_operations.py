@@ -11,7 +11,8 @@ from ava.api.mcp.tools import by_name
 from ava.cli.main import cli
 from ava.client import Client
 from harness.system import ROOT
-from tools.client_methods import BY_HAND, Operation, operations
+from tools import typescript_methods
+from tools.client_methods import BY_HAND, Operation, operations, title
 from tools.openapi import description
 from tools.site import reference
 
@@ -54,9 +55,19 @@ def test_the_python_client_has_a_method_of_each_operation(operation: Operation) 
 
 @pytest.mark.parametrize("operation", _OPERATIONS)
 def test_the_typescript_client_has_a_method_of_each_operation(operation: Operation) -> None:
-    name = re.sub(r"_(\w)", lambda letter: letter[1].upper(), operation.name)
-    sources = (path.read_text() for path in (ROOT / "clients/typescript/src").glob("*.ts"))
-    assert any(re.search(rf"^  (async )?\*?{name}\(", source, re.MULTILINE) for source in sources), name
+    generated = f"class {title(operation.resource)}Calls extends Resource"
+    is_by_hand = operation.call["method"] in typescript_methods.BY_HAND
+    head = generated if not is_by_hand else f"extends {title(operation.resource)}Calls"
+    sources = [path.read_text() for path in (ROOT / "clients/typescript/src").glob("*.ts")]
+    bodies = [source.partition(f"{head} {{\n")[2].partition("\n}\n")[0] for source in sources]
+    name = typescript_methods.camel(operation.name)
+    found = [body for body in bodies if re.search(rf"^  (async )?\*?{name}\(", body, re.MULTILINE)]
+    assert len(found) == 1, f"{head} has no {name}"
+    assert is_by_hand or f'"{operation.path}"' in found[0]
+
+
+def test_the_generated_methods_of_typescript_are_those_of_the_description() -> None:
+    assert typescript_methods.MODULE.read_text() == typescript_methods.module(_DOCUMENT)
 
 
 @pytest.mark.parametrize("operation", _OPERATIONS)
@@ -70,7 +81,7 @@ def test_the_command_line_has_a_command_of_each_operation(operation: Operation) 
 
 
 def test_each_method_by_hand_belongs_to_an_operation() -> None:
-    assert BY_HAND.keys() <= {each.call["method"] for each in operations(_DOCUMENT)}
+    assert BY_HAND.keys() | typescript_methods.BY_HAND <= {each.call["method"] for each in operations(_DOCUMENT)}
 
 
 def test_each_operation_says_which_tool_calls_it() -> None:
