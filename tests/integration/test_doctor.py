@@ -56,33 +56,19 @@ def found(system: System, *names: str, **environ: str) -> dict[str, str]:
     return dict(zip(checks, lines, strict=True))
 
 
+#: The checks that need the database, in their order: of PostgreSQL, and of what it stores.
+_OF_DATABASE = [
+    *("database", "rights", "durability", "writes", "disk"),
+    *("connections", "sessions", "replication", "partitions", "clock"),
+]
+_OF_FLEET = ["nodes", "workers", "agents", "encryption", "webhooks", "processes"]
+
+
 def test_a_healthy_system_passes_but_for_the_server_of_the_tests(system: System) -> None:
     _pretend_that_all_run(system)
     exit_code, lines = _doctor(system)
-    assert list(lines) == [
-        "settings",
-        "secret",
-        "database",
-        "rights",
-        "durability",
-        "writes",
-        "disk",
-        "connections",
-        "sessions",
-        "replication",
-        "partitions",
-        "clock",
-        "broker",
-        "node",
-        "handlers",
-        "queues",
-        "nodes",
-        "workers",
-        "agents",
-        "encryption",
-        "webhooks",
-        "processes",
-    ]
+    of_broker = ["broker", "node", "handlers", "queues"]
+    assert list(lines) == ["settings", "secret", *_OF_DATABASE, *of_broker, *_OF_FLEET]
     assert [name for name, line in lines.items() if not line.startswith("ok")] == ["durability"]
     assert lines["durability"].startswith("!!  durability: fsync is off, so a crash of the machine may destroy")
     assert exit_code == 1
@@ -271,20 +257,7 @@ def test_every_problem_is_reported_in_one_run_and_no_tail_of_a_password_with_an_
     )
     assert exit_code == 1
     wrong = [name for name, line in lines.items() if line.startswith("!!")]
-    of_database = [
-        "database",
-        "rights",
-        "durability",
-        "writes",
-        "disk",
-        "connections",
-        "sessions",
-        "replication",
-        "partitions",
-        "clock",
-    ]
-    of_fleet = ["nodes", "workers", "agents", "encryption", "webhooks", "processes"]
-    assert wrong == ["secret", *of_database, "broker", "handlers", "queues", *of_fleet]
+    assert wrong == ["secret", *_OF_DATABASE, "broker", "handlers", "queues", *_OF_FLEET]
     assert "AVA_INTERNAL_SECRET" in lines["secret"]
     assert "no_such_module" in lines["handlers"]
     assert "cannot be reached" in lines["database"]
