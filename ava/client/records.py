@@ -594,12 +594,13 @@ class ApiKey:
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorGroup:
-    """Failed jobs of one worker with errors that differ only in numbers, ids and addresses."""
+    """Failed jobs of one worker with errors of one kind that the same line of the handler raised."""
 
     id: str
     worker_id: str
     kind: str  # The type of the exception, such as ValueError; also Timeout and WorkerLost.
-    message: str  # The message, with `*` in place of numbers, ids and addresses.
+    message: str  # The first message, with `*` in place of numbers, ids and addresses.
+    variants: list[str] | None = None  # The first 10 different messages, in the form of `message`.
     count: int  # The number of jobs that failed in the time range.
     first_seen_at: datetime
     last_seen_at: datetime

@@ -1,6 +1,7 @@
 """Groups of failed jobs with the same error fingerprint, the fingerprint, and updates when jobs fail.
 
-The fingerprint is a hash of the error's kind, its message without numbers, ids and addresses, and the handler's frames.
+The fingerprint is a hash of the error's kind and place: the handler's innermost module, function and line. An error
+without a place has its message, without numbers, ids and addresses, instead.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from ava.domain.limits.table import ERROR_VARIANTS
 from ava.domain.record import about, as_record
 
-#: Innermost frames that count; more are mostly a recursion.
-MAX_FRAMES = 20
 #: The kind of the group for failures without their own, because the tenant has too many groups.
 UNGROUPED = "Other"
 #: Max characters of a message that count, so that the patterns below, which are linear, stay cheap.
@@ -47,6 +47,11 @@ _REPEATED = re.compile(r"\*(?:[-+.,:;/T ]{0,2}\*)+Z?")
 _SPACES = re.compile(r"\s+")
 
 
+def kind_of(error: str) -> str:
+    """Return the kind of an error, `Kind: reason`."""
+    return error[:_MAX_CHARACTERS].partition(": ")[0]
+
+
 def kind_and_template(error: str) -> tuple[str, str]:
     """Return the kind of an error (`Kind: reason`), and its reason without numbers, ids and addresses."""
     kind, _, reason = error[:_MAX_CHARACTERS].partition(": ")
@@ -56,22 +61,16 @@ def kind_and_template(error: str) -> tuple[str, str]:
     return kind, _SPACES.sub(" ", _REPEATED.sub(_ANY, template)).strip()
 
 
-def own_frames_matter(kind: str) -> bool:
-    """Return True if the handler's frames distinguish failures of this kind.
-
-    Where a timeout, a memory limit or a process's death strikes is arbitrary.
-    """
-    return kind not in ("Timeout", "MemoryExceeded", "WorkerLost")
-
-
-def error_id(*, tenant_id: str, worker_id: str, error: str, frames: Sequence[str] = ()) -> UUID:
+def error_id(*, tenant_id: str, worker_id: str, error: str, place: str = "") -> UUID:
     """Return the id of the failed job's error group: a hash of the fingerprint.
 
-    `frames` are the handler's, innermost last.
+    `place`: the handler's module, function and line that raised; empty if unknown.
     """
-    kind, template = kind_and_template(error)
-    counted_frames = list(frames)[-MAX_FRAMES:] if own_frames_matter(kind) else []
-    return _hashed(tenant_id, worker_id, kind, template, *counted_frames)
+    kind = kind_of(error)
+    # Where a timeout, a memory limit or a process's death strikes is arbitrary.
+    if place and kind not in ("Timeout", "MemoryExceeded", "WorkerLost"):
+        return _hashed(tenant_id, worker_id, kind, "at", place)
+    return _hashed(tenant_id, worker_id, *kind_and_template(error))
 
 
 def ungrouped_id(*, tenant_id: str, worker_id: str) -> UUID:
@@ -115,7 +114,13 @@ class ErrorGroup:
     worker_id: str
     kind: str = field(metadata=about("The type of the exception, such as ValueError; also Timeout and WorkerLost."))
     message: str = field(
-        metadata={"description": "The message, with `*` in place of numbers, ids and addresses.", "payload": "string"}
+        metadata=about("The first message, with `*` in place of numbers, ids and addresses.", payload="string")
+    )
+    variants: Sequence[str] = field(
+        default=(),
+        metadata=about(
+            f"The first {ERROR_VARIANTS.value} different messages, in the form of `message`.", payload="value"
+        ),
     )
     count: int = field(metadata=about("The number of jobs that failed in the time range."))
     first_seen_at: datetime
@@ -156,7 +161,8 @@ class ErrorGroupUpdate:
     tenant_id: str
     worker_id: str
     kind: str
-    message: str
+    #: Different messages without numbers, ids and addresses.
+    variants: list[str]
     first_seen_at: datetime
     last_seen_at: datetime
     sample_job_id: str
@@ -166,25 +172,33 @@ class ErrorGroupUpdate:
 def gather(jobs: Sequence[FailedJob], ungrouped: Mapping[str, str]) -> list[ErrorGroupUpdate]:
     """Return the groups' updates; `ungrouped` maps the error ids of tenants with too many groups to a shared one."""
     found: dict[str, ErrorGroupUpdate] = {}
+    read: dict[str, set[str]] = {}
     for job in jobs:
         error_id = ungrouped.get(job.error_id, job.error_id)
         update = found.get(error_id)
         if update is None:
-            kind, message = (
-                (UNGROUPED, "errors beyond the tenant's max number of error groups")
+            kind, variants = (
+                (UNGROUPED, ["errors beyond the tenant's max number of error groups"])
                 if job.error_id in ungrouped
-                else kind_and_template(job.error)
+                else (kind_of(job.error), [])
             )
             update = found[error_id] = ErrorGroupUpdate(
                 id=error_id,
                 tenant_id=job.tenant_id,
                 worker_id=job.worker_id,
                 kind=kind,
-                message=message,
+                variants=variants,
                 first_seen_at=job.completed_at,
                 last_seen_at=job.completed_at,
                 sample_job_id=job.id,
             )
+        errors = read.setdefault(error_id, set())
+        # Later batches add further variants: the template of a hostile message takes milliseconds.
+        if job.error_id not in ungrouped and job.error not in errors and len(errors) < ERROR_VARIANTS.value:
+            errors.add(job.error)
+            template = kind_and_template(job.error)[1]
+            if template not in update.variants:
+                update.variants.append(template)
         update.first_seen_at = min(update.first_seen_at, job.completed_at)
         if job.completed_at >= update.last_seen_at:
             update.last_seen_at, update.sample_job_id = job.completed_at, job.id

@@ -8,7 +8,7 @@ import math
 import re
 import sysconfig
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -175,25 +175,20 @@ def decide(  # noqa: PLR0913 - each is a fact about one run
 
 
 def _error_id(job: Job, error: str, raised: BaseException | None) -> str:
-    frames = () if raised is None else own_frames(raised)
-    return str(error_id(tenant_id=job.tenant_id, worker_id=job.worker_id, error=error, frames=frames))
+    place = "" if raised is None else find_place(raised)
+    return str(error_id(tenant_id=job.tenant_id, worker_id=job.worker_id, error=error, place=place))
 
 
-def own_frames(error: BaseException) -> Sequence[str]:
-    """Return the functions in the handler's own modules through which an error propagated, without duplicates.
-
-    Without line numbers, because a deployment moves lines. Never raises.
-    """
-    names: list[str] = []
+def find_place(error: BaseException) -> str:
+    """Return the module, function and line of the handler's own innermost frame; empty without one. Never raises."""
+    place = ""
     try:
-        for frame, _ in traceback.walk_tb(error.__traceback__):
+        for frame, line in traceback.walk_tb(error.__traceback__):
             if not frame.f_code.co_filename.startswith(_FOREIGN_FOLDERS):
-                name = f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}"
-                if name not in names:
-                    names.append(name)
+                place = f"{frame.f_globals.get('__name__')}:{frame.f_code.co_qualname}:{line}"
     except BaseException:
-        return ()
-    return names
+        return ""
+    return place
 
 
 def _output_or_error(

@@ -1483,13 +1483,13 @@ CREATE TABLE series (
 ) WITH (fillfactor = 90);
 CREATE INDEX series_old ON series (span, starts_at);
 
--- Failed jobs, grouped by the fingerprint of their errors, and counted by day.
+-- Failed jobs, grouped by the fingerprint of their errors, and counted by day. The group's message is the first variant.
 CREATE TABLE error_groups (
     tenant_id text NOT NULL,
     id uuid NOT NULL,
     worker_id text NOT NULL,
     kind text NOT NULL,
-    message text NOT NULL,
+    variants text[] NOT NULL CHECK (cardinality(variants) > 0),
     status text NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'ignored', 'resolved')),
     resolved_at timestamptz,
     first_seen_at timestamptz NOT NULL,

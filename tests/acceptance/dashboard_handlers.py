@@ -30,6 +30,11 @@ def fail(input: dict[str, Any]) -> None:
     raise ValueError(str(input.get("why", "no such channel")))
 
 
+@worker("route", name="Route")
+def route(input: dict[str, Any]) -> None:
+    raise LookupError(f"no route {input['to']}")
+
+
 @worker(
     "order",
     name="Order",

@@ -20,8 +20,8 @@ def _changes(api: Api, action: str) -> list[Any]:
 def test_an_error_that_is_resolved_ignored_or_reopened_has_its_status_before_and_after(api: Api) -> None:
     job_id = api.trigger()["id"]
     api.execute(
-        "INSERT INTO error_groups (id, tenant_id, worker_id, kind, message, first_seen_at, last_seen_at, sample_job_id)"
-        " SELECT id, tenant_id, worker_id, 'ValueError', 'no', now(), now(), id FROM jobs"
+        "INSERT INTO error_groups (id, tenant_id, worker_id, kind, variants, first_seen_at, last_seen_at,"
+        " sample_job_id) SELECT id, tenant_id, worker_id, 'ValueError', '{no}', now(), now(), id FROM jobs"
     )
     (group,) = api.get("/v1/ava/errors").get_json()["data"]
     assert group["sample_job_id"] == job_id

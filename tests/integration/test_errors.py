@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
 
 from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.domain.limits.table import ERROR_VARIANTS
 from ava.settings import Settings
 from ava.store.errors import counting
 from harness.api import NODE, Api
@@ -57,8 +59,8 @@ def test_failed_jobs_are_grouped_and_counted_once(api: Api) -> None:
     found = {group["kind"]: group for group in _groups(api)}
     group = found["ValueError"]
     assert list(group) == [
-        *("id", "worker_id", "kind", "message", "count", "first_seen_at", "last_seen_at", "status", "sample_job_id"),
-        "daily",
+        *("id", "worker_id", "kind", "message", "variants", "count"),
+        *("first_seen_at", "last_seen_at", "status", "sample_job_id", "daily"),
     ]
     assert (group["message"], group["count"], group["status"]) == ("no channel *", 2, "open")
     assert sum(day["jobs"] for day in group["daily"]) == 2
@@ -67,6 +69,27 @@ def test_failed_jobs_are_grouped_and_counted_once(api: Api) -> None:
     assert api.execute("SELECT count(*) FROM jobs WHERE error_id IS NULL") == [(0,)]
     listed = api.get("/v1/ava/jobs", query_string={"filter[error_id]": group["id"]}).get_json()["data"]
     assert {job["error"] for job in listed} == {"ValueError: no channel 17", "ValueError: no channel 4"}
+
+
+def test_a_group_lists_the_first_different_messages_of_its_place(api: Api) -> None:
+    def fail(*errors: str) -> Sequence[str]:
+        _fail(api, *errors)
+        # Their runs wrote the group of their place.
+        api.execute("UPDATE jobs SET error_id = '3f2504e0-4f89-81d3-8a0c-0305e82c3301'")
+        count_ended_jobs(api.database)
+        (group,) = _groups(api)
+        assert (group["message"], group["count"]) == (group["variants"][0], next(numbers))
+        variants: Sequence[str] = group["variants"]
+        return variants
+
+    numbers = iter((2, 5, 25, 26))
+    assert len(fail("ValueError: no address 1 of north", "ValueError: no address 2 of north")) == 1
+    found = fail(*(f"ValueError: no address 3 of {place}" for place in ("south", 'a"b\\', "north")))
+    assert found[0] == "no address * of north"
+    assert sorted(found[1:]) == ['no address * of a"b\\', "no address * of south"]
+    more = fail(*(f"ValueError: no address of {letter * 3}" for letter in ascii_lowercase[:20]))
+    assert (more[:3], len(more), len(set(more))) == (found, ERROR_VARIANTS.value, ERROR_VARIANTS.value)
+    assert fail("ValueError: ") == more
 
 
 def test_what_comes_back_after_it_was_resolved_is_open_again(api: Api) -> None:

@@ -68,8 +68,8 @@ _FURTHER_ROWS = {
     "job_counts": f"SELECT %(tenant)s, 'day', '', '', {_AT}, 1, 1, 1, 1, 1, 1, 1, 1",
     "job_time_histograms": f"SELECT %(tenant)s, '', {_AT}, 'run', '{{1}}', '{{1}}'",
     "job_minutes": f"SELECT %(tenant)s, {_AT}, '', 'completed', 1, 1, 1, 1, 1, 1, 1",
-    "error_groups": "(tenant_id, id, worker_id, kind, message, first_seen_at, last_seen_at, sample_job_id)"
-    f" SELECT %(tenant)s, {_ID}, '', '', '', {_AT}, {_AT}, {_ID}",
+    "error_groups": "(tenant_id, id, worker_id, kind, variants, first_seen_at, last_seen_at, sample_job_id)"
+    f" SELECT %(tenant)s, {_ID}, '', '', '{{x}}', {_AT}, {_AT}, {_ID}",
     "error_days": f"SELECT %(tenant)s, {_ID}, {_AT}, 1",
     "received_keys": f"SELECT %(tenant)s, {_ID}, '', {_ID}, {_AT}",
     "former_subscriptions": "(tenant_id, id, event_type, worker_id, priority, created_by, created_at,"

@@ -191,8 +191,8 @@ def _approvals(api: Api) -> str:
 
 def _errors(api: Api) -> str:
     api.execute(
-        "INSERT INTO error_groups (id, tenant_id, worker_id, kind, message, first_seen_at, last_seen_at, sample_job_id)"
-        " SELECT gen_random_uuid(), 'ten_test', 'wkr_open', 'E', 'x', now(), now(), gen_random_uuid()"
+        "INSERT INTO error_groups (id, tenant_id, worker_id, kind, variants, first_seen_at, last_seen_at,"
+        " sample_job_id) SELECT gen_random_uuid(), 'ten_test', 'wkr_open', 'E', '{x}', now(), now(), gen_random_uuid()"
         " FROM generate_series(1, 3)"
     )
     return "/v1/ava/errors"

@@ -1,4 +1,4 @@
-"""Fingerprints: failures of one cause have the same, whatever they were about."""
+"""Fingerprints: failures of one kind and place have the same, and without a place those of one message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from ava.domain.error_group import MAX_FRAMES, error_id, kind_and_template, ungrouped_id
+from ava.domain.error_group import error_id, kind_and_template, ungrouped_id
 from chaos.failures import MESSAGES, values
 
 
@@ -18,7 +18,7 @@ def test_ten_thousand_failures_of_twelve_kinds_have_twelve_fingerprints() -> Non
     for n in range(10_000):
         message = MESSAGES[n % 12]
         error = message.format(**values(rng))
-        found[message].add(error_id(tenant_id="ten_a", worker_id="wkr_a", error=error, frames=["handlers:run"]))
+        found[message].add(error_id(tenant_id="ten_a", worker_id="wkr_a", error=error))
     assert {message: len(ids) for message, ids in found.items()} == dict.fromkeys(MESSAGES, 1)
     assert len(set.union(*found.values())) == 12
 
@@ -29,25 +29,27 @@ def test_ten_thousand_failures_of_twelve_kinds_have_twelve_fingerprints() -> Non
         {"tenant_id": "ten_b"},
         {"worker_id": "wkr_b"},
         {"error": "KeyError: no such channel"},
-        {"error": "ValueError: no such user"},
-        {"frames": ["handlers:run", "handlers:other"]},
+        {"place": "handlers:send:8"},
+        {"place": "handlers:other:7"},
+        {"place": ""},
     ],
 )
-def test_tenant_worker_kind_message_and_frames_tell_groups_apart(other: dict[str, object]) -> None:
+def test_tenant_worker_kind_and_place_tell_groups_apart(other: dict[str, object]) -> None:
     one: dict[str, object] = {
         "tenant_id": "ten_a",
         "worker_id": "wkr_a",
         "error": "ValueError: no such channel",
-        "frames": ["handlers:run", "handlers:send"],
+        "place": "handlers:send:7",
     }
+    assert error_id(**one) == error_id(**(one | {"error": "ValueError: no such user"}))  # type: ignore[arg-type]
     assert error_id(**one) != error_id(**(one | other))  # type: ignore[arg-type]
     assert ungrouped_id(tenant_id="ten_a", worker_id="wkr_a") != error_id(**one)  # type: ignore[arg-type]
 
 
 def test_where_a_handler_was_when_its_time_was_over_does_not_count() -> None:
     caller = {"tenant_id": "ten_a", "worker_id": "wkr_a"}
-    there = error_id(**caller, error="Timeout: exceeded 120 s", frames=["handlers:a"])
-    assert there == error_id(**caller, error="Timeout: exceeded 60 s", frames=["handlers:b"])
+    there = error_id(**caller, error="Timeout: exceeded 120 s", place="handlers:a:1")
+    assert there == error_id(**caller, error="Timeout: exceeded 60 s", place="handlers:b:2")
 
 
 def test_the_message_of_a_group_is_readable() -> None:
@@ -63,5 +65,5 @@ def test_the_message_of_a_group_is_readable() -> None:
 )
 def test_no_message_is_slow_or_fails(message: str) -> None:
     began = time.process_time()
-    error_id(tenant_id="ten_a", worker_id="wkr_a", error=f"E: {message}", frames=["f"] * MAX_FRAMES * 2)
+    error_id(tenant_id="ten_a", worker_id="wkr_a", error=f"E: {message}")
     assert time.process_time() - began < 0.2

@@ -18,7 +18,7 @@ from ava.domain.secrets.masking import SecretMask
 from ava.errors import OutputError
 from ava.handler import Interruption, JobCancelled, JobInterrupted, JobTimeout, RateLimited, RetryLater
 from ava.handler.errors import Suspended
-from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, format_traceback, own_frames
+from ava.node.outcome import Retirement, Stop, decide, encode_output, explain, find_place, format_traceback
 from tests.unit.handlers import JOB
 
 
@@ -51,19 +51,19 @@ def test_a_timeout_is_a_failure_even_if_the_handler_returned(raised: BaseExcepti
 
 
 def test_a_failure_has_the_id_of_its_error_and_no_other_end_has_one() -> None:
-    def fail(depth: int) -> None:
-        json.loads("{") if depth == 0 else fail(depth - 1)
+    def fail(text: str) -> None:
+        json.loads(text)
 
     ids = set()
-    for depth in (1, 4):
+    for text in ("{", "[1 2]"):
         with pytest.raises(ValueError, match="Expecting") as caught:
-            fail(depth)
-        frames = own_frames(caught.value)
-        # A recursion counts once, and the frames of Python's own modules do not count.
-        assert [frame.rpartition(".")[2] for frame in frames][-1] == "fail"
-        assert not any(frame.startswith("json") for frame in frames)
+            fail(text)
+        # The innermost frame of the handler: those of Python's own modules do not count.
+        place = f"{__name__}:{fail.__qualname__}:{fail.__code__.co_firstlineno + 1}"
+        assert find_place(caught.value) == place
         ids.add(ended(raised=caught.value).error_id)
     assert len(ids - {None}) == 1
+    assert find_place(ValueError()) == ""
     assert ended(output=1).error_id is None
     assert ended(raised=ValueError(), attempt=1, max_attempts=2).error_id is None
     assert ended(stop=Stop.TIMEOUT).error_id is not None

@@ -44,9 +44,9 @@ _CHANGE: dict[str, Any] = {
         "FIRST_SEEN=first_seen_at+ LAST_SEEN=last_seen_at+ LAST_JOB=sample_job_id+",
         tool="list_errors",
     ),
-    description="Groups of failed jobs with the same worker, kind of error, message (without numbers, ids and "
-    "addresses) and stack frames of the handler. Most recently seen first; `count` is for the "
-    "time range.",
+    description="Groups of failed jobs with the same worker, kind of error and place: the handler's innermost module, "
+    "function and line, or without one (`Timeout`, runs over HTTP) the message without numbers, ids and addresses. "
+    "Most recently seen first; `count` is for the time range.",
     query=ErrorListQuery(),
     record=ErrorGroupRecord(),
     is_list=True,

@@ -58,7 +58,7 @@ class ErrorListQuery(PageQuery, ErrorQuery):
 
 
 class ErrorGroupRecord(RecordSchema, of=ErrorGroup):
-    """Failed jobs of one worker with errors that differ only in numbers, ids and addresses."""
+    """Failed jobs of one worker with errors of one kind that the same line of the handler raised."""
 
 
 @lru_cache(maxsize=512)

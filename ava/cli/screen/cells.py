@@ -46,6 +46,12 @@ def _journal_value(entry: Any) -> str | None:
     return printing.as_json(entry.value) if entry.kind == "step" and entry.state == "done" else None
 
 
+def _error_sentence(group: Any) -> str:
+    # Null without the permission to see payloads.
+    more = len(group.variants or [""]) - 1
+    return f"{group.kind}: {group.message}" + (f" (and {more} variant{'s' if more > 1 else ''})" if more else "")
+
+
 def _wait_reason(wait: Any) -> str:
     if not wait.jobs:
         return str(wait.condition)
@@ -97,7 +103,7 @@ _CELLS: dict[str, Callable[[Any], Any]] = {
     "commits_lost": lambda promotion: "yes" if promotion.lossy else "none seen",
     "counted_waiting": lambda limit: f"{'' if limit.waiting_is_exact else '> '}{limit.waiting:,}",
     "deciders": lambda approval: ", ".join(approval.users or approval.roles),
-    "error_sentence": lambda group: f"{group.kind}: {group.message}",
+    "error_sentence": _error_sentence,
     "event_name": lambda delivery: (delivery.event_type or "").removeprefix("ava."),
     "is_paused": lambda record: record.paused is not None,
     "journal_value": _journal_value,

@@ -17,7 +17,7 @@ from ava.domain.error_group import (
     FailedJob,
     comes_back,
     gather,
-    kind_and_template,
+    kind_of,
     make_error_record,
     ungrouped_id,
 )
@@ -104,7 +104,7 @@ def _failures(jobs: Sequence[FailedJob], ungrouped: Mapping[str, str]) -> list[O
     found = []
     for same, count in counts.items():
         job = last[same]
-        kind = UNGROUPED if job.error_id in ungrouped else kind_and_template(job.error)[0]
+        kind = UNGROUPED if job.error_id in ungrouped else kind_of(job.error)
         occurrence = _occurrence(NoticeEvent.JOB_FAILED, job, error_id=same[1], kind=kind, job_id=job.id)
         found.append(replace(occurrence, count=count, queue=job.queue, tags=job.tags))
     return found
@@ -155,7 +155,7 @@ def _notify(connection: Connection, kind: EventType, update: ErrorGroupUpdate) -
         id=ids.encode("err", update.id),
         worker_id=update.worker_id,
         kind=update.kind,
-        message=update.message,
+        message=update.variants[0],
         count=update.days.total(),
         first_seen_at=update.first_seen_at,
         last_seen_at=update.last_seen_at,

@@ -86,6 +86,8 @@ USER_SESSIONS = Limit(name="user_sessions", unit="sessions", status=None, fixed=
     "oldest.")
 ERROR_GROUPS = Limit(name="error_groups", unit="groups", status=None, fixed=1_000,
     meaning="Error groups of a tenant; failed jobs with further errors are in one group per worker.")
+ERROR_VARIANTS = Limit(name="error_variants", unit="messages", status=None, fixed=10,
+    meaning="Different messages that an error group lists, without numbers and ids; it counts jobs with others.")
 SERIES_ROWS = Limit(name="series_rows", unit="rows", status=None, fixed=100,
     meaning="Workers, backlogs and kinds of failures of a tenant with own points of charts in a minute or hour: the "
     "busiest.")
@@ -258,7 +260,7 @@ LIMITS: tuple[Limit, ...] = (
     SCHEDULE_BODY_BYTES, SCHEDULE_INPUT_BYTES, WEBHOOKS, NOTICES, NOTICE_RULES, NOTICE_RECIPIENTS, NOTICE_MAILS, HOOKS,
     HOOK_BODY_BYTES, SUBSCRIPTIONS, SUBSCRIPTION_BODY_BYTES, PATTERN_LEVELS, PATTERN_RULES, PATTERN_COMPARISONS,
     EVENT_COMPARISONS, EVENT_WAIT_COMPARISONS, BULK_EVENTS, EVENT_JOBS, EVENT_COPIED_BYTES, REPLAYED_DELIVERIES,
-    REFUSED_BYTES, API_KEYS, USER_SESSIONS, ERROR_GROUPS, SERIES_ROWS, WORKER_ENTRIES, WORKER_SECRETS, PAUSE_REASON,
-    PULL_WORKERS, WORKERS_PER_KEY, WAITING_CLAIMS, RUNS_PER_CLAIM, RUNS_HELD, RUNS_PER_HEARTBEAT, RUN_LINES,
-    RUN_LINES_PER_CALL, OUTPUT_BYTES, RUN_LOG_BYTES, *MCP_LIMITS,
+    REFUSED_BYTES, API_KEYS, USER_SESSIONS, ERROR_GROUPS, ERROR_VARIANTS, SERIES_ROWS, WORKER_ENTRIES, WORKER_SECRETS,
+    PAUSE_REASON, PULL_WORKERS, WORKERS_PER_KEY, WAITING_CLAIMS, RUNS_PER_CLAIM, RUNS_HELD, RUNS_PER_HEARTBEAT,
+    RUN_LINES, RUN_LINES_PER_CALL, OUTPUT_BYTES, RUN_LOG_BYTES, *MCP_LIMITS,
 )

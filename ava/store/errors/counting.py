@@ -7,8 +7,9 @@ from datetime import datetime
 
 from ava.domain.analytics import MAX_DAYS
 from ava.domain.error_group import ErrorGroupUpdate, ErrorStatus
+from ava.domain.limits.table import ERROR_VARIANTS
 from ava.store.engine.database import Connection
-from ava.store.engine.statement import Deletion, Statement
+from ava.store.engine.statement import Deletion, Statement, text_array
 
 _KNOWN = Statement("""
 SELECT e.id::text, e.status, e.resolved_at
@@ -52,12 +53,17 @@ def label(connection: Connection, error_ids: Mapping[tuple[str, str], str]) -> N
         connection.exec_driver_sql(_LABEL, parameters)
 
 
-_STORE = Statement("""
-INSERT INTO error_groups AS g (id, tenant_id, worker_id, kind, message, first_seen_at, last_seen_at, sample_job_id)
-SELECT * FROM unnest(%(ids)s::uuid[], %(tenants)s::text[], %(workers)s::text[], %(kinds)s::text[],
-    %(messages)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(samples)s::uuid[])
+_STORE = Statement(f"""
+INSERT INTO error_groups AS g (id, tenant_id, worker_id, kind, variants, first_seen_at, last_seen_at, sample_job_id)
+SELECT id, tenant_id, worker_id, kind, variants::text[], first_at, last_at, job_id
+FROM unnest(%(ids)s::uuid[], %(tenants)s::text[], %(workers)s::text[], %(kinds)s::text[], %(variants)s::text[],
+    %(firsts)s::timestamptz[], %(lasts)s::timestamptz[], %(samples)s::uuid[])
+    AS u (id, tenant_id, worker_id, kind, variants, first_at, last_at, job_id)
 ON CONFLICT (tenant_id, id) DO UPDATE SET first_seen_at = least(g.first_seen_at, excluded.first_seen_at),
     last_seen_at = greatest(g.last_seen_at, excluded.last_seen_at), sample_job_id = excluded.sample_job_id,
+    -- Once the list is full, its stored value stays as it is.
+    variants = CASE WHEN cardinality(g.variants) >= {ERROR_VARIANTS.value} THEN g.variants ELSE (g.variants
+        || ARRAY(SELECT v FROM unnest(excluded.variants) AS v WHERE v <> ALL(g.variants)))[:{ERROR_VARIANTS.value}] END,
     status = CASE WHEN g.id = ANY(%(reopened)s::uuid[]) THEN 'open' ELSE g.status END,
     resolved_at = CASE WHEN g.id = ANY(%(reopened)s::uuid[]) THEN NULL ELSE g.resolved_at END
 """)
@@ -75,7 +81,7 @@ def store(connection: Connection, updates: Sequence[ErrorGroupUpdate], reopened:
         "tenants": [update.tenant_id for update in updates],
         "workers": [update.worker_id for update in updates],
         "kinds": [update.kind for update in updates],
-        "messages": [update.message for update in updates],
+        "variants": [text_array(update.variants) for update in updates],
         "firsts": [update.first_seen_at for update in updates],
         "lasts": [update.last_seen_at for update in updates],
         "samples": [update.sample_job_id for update in updates],

@@ -27,7 +27,7 @@ class ErrorFilter:
     status: ErrorStatus | None = None
 
 
-_ROWS = RecordRows(ErrorGroup, "g", without=("count", "daily"))
+_ROWS = RecordRows(ErrorGroup, "g", columns={"message": "g.variants[1]"}, without=("count", "daily"))
 
 
 _DAYS_IN_RANGE = """d.tenant_id = g.tenant_id AND d.error_id = g.id

@@ -98,24 +98,24 @@ def test_the_palette_offers_nothing_that_the_role_may_not_do(browser: Browser, r
     assert "View another tenant" not in found
 
 
-def test_the_sidebar_counts_failures_of_the_hour_and_what_is_paused(browser: Browser, running: System) -> None:
+def test_the_sidebar_counts_open_errors_and_what_is_paused(browser: Browser, running: System) -> None:
     failed = running.trigger("wkr_fail")
     running.wait_for(failed["id"], "failed")
     platform = {"x-platform-role": "platform-admin"}
     running.post("/v1/ava/queues/default/pause", json={"reason": "a move"}, headers=platform).raise_for_status()
     try:
         wait_until(
-            lambda: sum(each["failed"] for each in running.get("/v1/ava/overview").json()["data"]["minutes"]) > 0,
+            lambda: running.get("/v1/ava/errors?filter[status]=open").json()["data"],
             seconds=60,
             what="the failure is counted",
         )
         browser.enter(SECRET)
         wait_until(
-            lambda: any(each.endswith("failed in the last hour") for each in browser.script(_COUNTS)),
-            what=lambda: f"failures are counted in {browser.script(_COUNTS)}",
+            lambda: any(each.endswith(" open") for each in browser.script(_COUNTS)),
+            what=lambda: f"errors are counted in {browser.script(_COUNTS)}",
         )
         browser.click(".side .count.bad")
-        wait_until(lambda: "filter[status]=failed" in browser.address, what="the count leads to the failed jobs")
+        wait_until(lambda: browser.address == "#/errors", what="the count leads to the errors")
     finally:
         running.post("/v1/ava/queues/default/resume", json={}, headers=platform).raise_for_status()
 

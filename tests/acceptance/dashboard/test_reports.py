@@ -12,32 +12,33 @@ from harness.system import System
 from tests.browser import Browser, chart_text
 
 
-def _resolve_others(system: System, message: str) -> bool:
+def _resolve_others(system: System, worker_id: str) -> bool:
     """Resolve the errors of other tests; one may be counted late. Returns True if none was open."""
     groups = [each for each in system.get("/v1/ava/errors").json()["data"] if each["status"] == "open"]
     for group in groups:
-        if group["message"] != message:
+        if group["worker_id"] != worker_id:
             system.post(f"/v1/ava/errors/{group['id']}/resolve")
-    return all(each["message"] == message for each in groups)
+    return all(each["worker_id"] == worker_id for each in groups)
 
 
 def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, running: System) -> None:
-    for why in ("no route 17", "no route 4"):
-        running.wait_for(running.trigger("wkr_fail", input={"why": why})["id"], "failed")
+    for to in ("17", "4", "north"):
+        running.wait_for(running.trigger("wkr_route", input={"to": to})["id"], "failed")
     signed_in.go("#/errors")
-    signed_in.await_text("ValueError", "no route *", "2 failed", seconds=30)
+    signed_in.await_text("LookupError", "no route * (and 1 variant)", "3 failed", seconds=30)
     # Jobs are counted in the order of their ends, so all that failed before are counted by now.
-    wait_until(lambda: _resolve_others(running, "no route *"), what="the errors of other tests are resolved")
+    wait_until(lambda: _resolve_others(running, "wkr_route"), what="the errors of other tests are resolved")
     bars = "return document.querySelectorAll('.spark rect').length"
     wait_until(lambda: signed_in.script(bars) == 1, what="one error has failed jobs on one day")
     signed_in.click("button", "Resolve")
     signed_in.await_text("No errors with this status.")
     # A job that fails in this way again opens it again.
-    running.wait_for(running.trigger("wkr_fail", input={"why": "no route 9"})["id"], "failed")
-    signed_in.await_text("3 failed", seconds=30)
+    running.wait_for(running.trigger("wkr_route", input={"to": "9"})["id"], "failed")
+    signed_in.await_text("4 failed", seconds=30)
     signed_in.click("[data-error]")
+    signed_in.await_text("no route *", "no route north")
     signed_in.click("a", "Its jobs")
-    signed_in.await_text("no route 17", "no route 4", "no route 9")
+    signed_in.await_text("no route 17", "no route 4", "no route north", "no route 9")
 
 
 def test_analytics_show_what_ended(signed_in: Browser, running: System) -> None:

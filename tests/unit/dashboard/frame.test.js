@@ -29,25 +29,26 @@ test("the palette prefers titles that begin with the text, then words, then part
   assert.equal(fit("night", { title: "Toggle theme", words: "dark light night" }), 2);
 });
 
-test("the counts are of the last hour's failures, waiting jobs, paused queues, decisions and containments", () => {
-  const overview = { minutes: [{ failed: 2 }, { failed: 3 }], queued: 12, scheduled: 4, queued_is_exact: false };
-  const responses = (data, queues, total, active) => [
+test("the counts are of open errors, waiting jobs, paused queues, decisions and containments", () => {
+  const overview = { queued: 12, scheduled: 4, queued_is_exact: false };
+  const responses = (data, errors, queues, total, active) => [
     { data },
+    { pagination: { total: errors } },
     { data: { queues } },
     { pagination: { total } },
     { data: active, pagination: { total: active.length } },
   ];
-  const counts = countsOf(responses(overview, [{ queue: "default" }], 1000, [{ id: "con_1" }]));
+  const counts = countsOf(responses(overview, 5, [{ queue: "default" }], 1000, [{ id: "con_1" }]));
   assert.deepEqual([counts.errors.count, counts.jobs.count, counts.jobs.isMore, counts.queues.count], [5, 8, true, 1]);
   assert.deepEqual([counts.approvals.count, counts.approvals.isMore], [1000, true]);
   assert.deepEqual([counts.containments.count, counts.containments.newest.id], [1, "con_1"]);
-  const none = countsOf(responses({ ...overview, minutes: [], queued: 4 }, [], 0, []));
+  const none = countsOf(responses({ ...overview, queued: 4 }, 0, [], 0, []));
   assert.deepEqual(Object.values(none), [false, false, false, false, false]);
 });
 
 test("a refused response hides its own counts alone", () => {
   const active = { data: [{ id: "con_1" }], pagination: { total: 1 } };
-  const counts = countsOf([null, { data: { queues: [{}] } }, null, active]);
+  const counts = countsOf([null, null, { data: { queues: [{}] } }, null, active]);
   assert.deepEqual([counts.queues.count, counts.containments.newest.id], [1, "con_1"]);
   assert.deepEqual([counts.errors, counts.jobs, counts.approvals], [undefined, undefined, undefined]);
 });

@@ -7,15 +7,10 @@ const listed = ({ total }, ...more) => {
   const found = entry(total, ...more);
   return found && { ...found, isMore: total >= 1000 };
 };
-const withStatus = (status) => `#/jobs?filter%5Bstatus%5D=${status}`;
 
-function ofJobs({ data: { minutes, queued, scheduled, queued_is_exact: isExact } }) {
-  const failed = minutes.reduce((sum, minute) => sum + minute.failed, 0);
-  const waiting = entry(queued - scheduled, "waiting", withStatus("queued"));
-  return {
-    errors: entry(failed, "failed in the last hour", withStatus("failed"), true),
-    jobs: waiting && { ...waiting, isMore: !isExact },
-  };
+function ofJobs({ data: { queued, scheduled, queued_is_exact: isExact } }) {
+  const waiting = entry(queued - scheduled, "waiting", "#/jobs?filter%5Bstatus%5D=queued");
+  return { jobs: waiting && { ...waiting, isMore: !isExact } };
 }
 
 function ofContainments({ data: [newest], pagination }) {
@@ -29,6 +24,11 @@ function ofContainments({ data: [newest], pagination }) {
  */
 export const SOURCES = [
   ["overview", {}, ofJobs],
+  [
+    "errors",
+    { "filter[status]": "open", per_page: "1" },
+    ({ pagination }) => ({ errors: listed(pagination, "open", "#/errors", true) }),
+  ],
   [
     "queues",
     { "filter[paused]": "true" },

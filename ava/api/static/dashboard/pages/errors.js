@@ -32,13 +32,17 @@ function useFilter() {
   return { filter, toolbar };
 }
 
+/** The number of further messages; variants are null without the permission to see payloads. */
+const more = (variants) =>
+  variants?.length > 1 ? ` (and ${counted(variants.length - 1, "variant")})` : "";
+
 const columns = (reload) => [
   column(
     "Error",
     "minmax(11rem, 3fr)",
-    ({ id, kind, message, worker_id: worker }) => html`
+    ({ id, kind, message, variants, worker_id: worker }) => html`
       <a href=${addressWith({ id })} data-error=${id}>${kind}</a>
-      <span class="error clamp">${message || "(no message)"}</span>
+      <span class="error clamp">${message || "(no message)"}${more(variants)}</span>
       <small class="mono">${worker}</small>`,
   ),
   { ...state("7rem", ({ status }) => status), isMinor: true },
@@ -94,7 +98,7 @@ function Days({ daily }) {
 }
 
 function Content({ group }) {
-  const { id, worker_id: worker, message, sample_job_id: sample, count } = group;
+  const { id, worker_id: worker, message, variants, sample_job_id: sample, count } = group;
   const jobs = `#/jobs?${new URLSearchParams({ "filter[error_id]": id })}`;
   const facts = [
     ["Worker", workerLink(worker)],
@@ -103,7 +107,9 @@ function Content({ group }) {
     ["Last", exact(group.last_seen_at)],
   ];
   return html`
-    <p class="error">${message || "(no message)"}</p>
+    ${(variants ?? [message]).map(
+      (each) => html`<p key=${each} class="error">${each || "(no message)"}</p>`,
+    )}
     <p class="row">
       <a class="button" href=${jobs}>Its jobs</a>
       <a class="button" href=${`#/jobs/${sample}`}>Last job</a>
