@@ -61,9 +61,8 @@ FROM unnest(%(ids)s::uuid[], %(tenants)s::text[], %(workers)s::text[], %(kinds)s
     AS u (id, tenant_id, worker_id, kind, variants, first_at, last_at, job_id)
 ON CONFLICT (tenant_id, id) DO UPDATE SET first_seen_at = least(g.first_seen_at, excluded.first_seen_at),
     last_seen_at = greatest(g.last_seen_at, excluded.last_seen_at), sample_job_id = excluded.sample_job_id,
-    -- Once the list is full, its stored value stays as it is.
-    variants = CASE WHEN cardinality(g.variants) >= {ERROR_VARIANTS.value} THEN g.variants ELSE (g.variants
-        || ARRAY(SELECT v FROM unnest(excluded.variants) AS v WHERE v <> ALL(g.variants)))[:{ERROR_VARIANTS.value}] END,
+    variants = (g.variants
+        || ARRAY(SELECT v FROM unnest(excluded.variants) AS v WHERE v <> ALL(g.variants)))[:{ERROR_VARIANTS.value}],
     status = CASE WHEN g.id = ANY(%(reopened)s::uuid[]) THEN 'open' ELSE g.status END,
     resolved_at = CASE WHEN g.id = ANY(%(reopened)s::uuid[]) THEN NULL ELSE g.resolved_at END
 """)
