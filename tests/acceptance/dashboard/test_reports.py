@@ -25,7 +25,7 @@ def test_failed_jobs_become_an_error_that_is_resolved(signed_in: Browser, runnin
     for to in ("17", "4", "north"):
         running.wait_for(running.trigger("wkr_route", input={"to": to})["id"], "failed")
     signed_in.go("#/errors")
-    signed_in.await_text("LookupError", "no route * (and 1 variant)", "3 failed", seconds=30)
+    signed_in.await_text("LookupError", "no route * · no route north", "3 failed", seconds=30)
     # Jobs are counted in the order of their ends, so all that failed before are counted by now.
     wait_until(lambda: _resolve_others(running, "wkr_route"), what="the errors of other tests are resolved")
     bars = "return document.querySelectorAll('.spark rect').length"

@@ -32,17 +32,13 @@ function useFilter() {
   return { filter, toolbar };
 }
 
-/** The number of further messages; variants are null without the permission to see payloads. */
-const more = (variants) =>
-  variants?.length > 1 ? ` (and ${counted(variants.length - 1, "variant")})` : "";
-
 const columns = (reload) => [
   column(
     "Error",
     "minmax(11rem, 3fr)",
     ({ id, kind, message, variants, worker_id: worker }) => html`
       <a href=${addressWith({ id })} data-error=${id}>${kind}</a>
-      <span class="error clamp">${message || "(no message)"}${more(variants)}</span>
+      <span class="error clamp">${variants?.join(" · ") || message || "(no message)"}</span>
       <small class="mono">${worker}</small>`,
   ),
   { ...state("7rem", ({ status }) => status), isMinor: true },
@@ -107,9 +103,7 @@ function Content({ group }) {
     ["Last", exact(group.last_seen_at)],
   ];
   return html`
-    ${(variants ?? [message]).map(
-      (each) => html`<p key=${each} class="error">${each || "(no message)"}</p>`,
-    )}
+    ${(variants ?? [message]).map((each) => html`<p class="error">${each || "(no message)"}</p>`)}
     <p class="row">
       <a class="button" href=${jobs}>Its jobs</a>
       <a class="button" href=${`#/jobs/${sample}`}>Last job</a>
