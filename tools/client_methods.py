@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from textwrap import indent, wrap
 from typing import Any
 
-from tools.client_records import CLASSES, LARGER, SCHEMAS
+from tools.client_records import CLASSES, LARGER, SCHEMAS, SENT, WIDTH, optional, type_of
 from tools.openapi import ROOT, description, write
 
 MODULE = ROOT / "ava/client/methods.py"
@@ -51,7 +51,6 @@ _OF_ENTRIES = ("name", "after", "when")
 #: Parameters that the transport sends.
 _PAGING = ("page", "per_page", "cursor", "fields", "wait", "dry_run")
 RECORDS = {schema: name for names in (SCHEMAS, LARGER) for name, schema in names.items()}
-_SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 #: The decorator of a method and the type of its result, by the kind of the response.
 _RESULTS = {
     "lines": ("listing", "{}"),
@@ -61,7 +60,6 @@ _RESULTS = {
     "count": ("call", "int"),
     "none": ("call", "None"),
 }
-_WIDTH = 120
 #: Named optional fields, up to which a method lists them itself.
 _MAX_NAMED = 2
 
@@ -305,7 +303,7 @@ def _named(name: str, fields: list[Field], options: dict[str, tuple[str, str]], 
     is_same = "Changes; omitted fields stay unchanged" if is_change else "Optional fields; None is the default"
     types, lines = [], [f'    """{is_same}."""\n']
     for each in fields:
-        type_ = _type(each.schema) if is_change else _optional(_type(each.schema))
+        type_ = type_of(each.schema, SENT) if is_change else optional(type_of(each.schema, SENT))
         if each.parameter.endswith(".key]") or each.parameter.endswith(".path]"):
             type_ = "Mapping[str, Any] | None"
         types.append(f"    {each.name}: {type_}")
@@ -317,45 +315,19 @@ def _named(name: str, fields: list[Field], options: dict[str, tuple[str, str]], 
 def _comment(schema: dict[str, Any]) -> list[str]:
     description = " ".join(schema.get("description", "").split())
     sentence = re.split(r"(?<=[.;]) (?=[A-Z])", description)[0].rstrip(".;")
-    return [f"    #: {part}" for part in wrap(f"{sentence}.", _WIDTH - 7)] if sentence else []
+    return [f"    #: {part}" for part in wrap(f"{sentence}.", WIDTH - 7)] if sentence else []
 
 
 def _parameter(field: Field) -> str:
-    type_ = _type(field.schema)
-    return f"{field.argument}: {type_}" if field.is_required else f"{field.argument}: {_optional(type_)} = None"
-
-
-def _optional(type_: str) -> str:
-    return type_ if type_ == "Any" or type_.endswith("| None") else f"{type_} | None"
-
-
-def _type(schema: dict[str, Any]) -> str:
-    """Return the type of a value that is sent."""
-    if "$ref" in schema:
-        return "Mapping[str, Any]"
-    if "anyOf" in schema:
-        return _optional(_type(schema["anyOf"][0]))
-    types = schema.get("type", ())
-    names = [types] if isinstance(types, str) else list(types)
-    if not names:
-        return "Any"
-    if names[0] == "array":
-        found = f"Sequence[{_type(schema['items'])}]"
-    elif names[0] == "object":
-        values = schema.get("additionalProperties")
-        found = f"Mapping[str, {_type(values) if isinstance(values, dict) else 'Any'}]"
-    elif schema.get("format") == "date-time":
-        found = "datetime | str"
-    else:
-        found = _SCALARS[names[0]]
-    return f"{found} | None" if "null" in names else found
+    type_ = type_of(field.schema, SENT)
+    return f"{field.argument}: {type_}" if field.is_required else f"{field.argument}: {optional(type_)} = None"
 
 
 def _docstring(operation: Operation) -> str:
     sentence, *more = operation.call["help"].partition("\n")[0].split(". ", 1)
-    if len(sentence) + sum(map(len, more)) + 17 <= _WIDTH:
+    if len(sentence) + sum(map(len, more)) + 17 <= WIDTH:
         return f'        """{". ".join([sentence, *more])}"""'
-    lines = [f'"""{sentence}.', "", *wrap("".join(more), _WIDTH - 8), '"""']
+    lines = [f'"""{sentence}.', "", *wrap("".join(more), WIDTH - 8), '"""']
     return indent("\n".join(lines), "        ")
 
 

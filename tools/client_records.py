@@ -56,9 +56,12 @@ SECRETS = ("ApiKey.token", "Hook.url", "Hook.secret")
 #: The field of a record without its payloads; of a class only the job's is of use.
 _HIDDEN = "payload_hidden"
 _SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
+#: The types of received and of sent values, by the type or format of their schemas.
+_RECEIVED = {"array": "list", "object": "dict", "date-time": "datetime"}
+SENT = {"array": "Sequence", "object": "Mapping", "date-time": "datetime | str"}
 _EMPTY = {"list": "field(default_factory=list)", "dict": "field(default_factory=dict)", "bool": "False"}
 _REFERENCES = {SCHEMAS.get(name, f"{name}Record"): name for name in CLASSES}
-_WIDTH = 120
+WIDTH = 120
 
 
 def module(schemas: dict[str, Any]) -> str:
@@ -85,7 +88,7 @@ def _class(name: str, schemas: dict[str, Any], enums: dict[tuple[str, ...], str]
         path = f"{name}.{field}"
         if field not in inherited and (field != _HIDDEN or name == "Job"):
             is_optional = field not in own["required"]
-            type_ = "datetime" if path in LOCAL_TIMES else _type(found)
+            type_ = "datetime" if path in LOCAL_TIMES else type_of(found)
             if values := tuple(found.get(KNOWN_VALUES, ())):
                 type_ = type_.replace("str", enums.setdefault(values, name + field.title().replace("_", "")))
             if is_optional and field in own["properties"] and type_ != "bool":
@@ -95,21 +98,27 @@ def _class(name: str, schemas: dict[str, Any], enums: dict[tuple[str, ...], str]
     return "\n".join(lines) + "\n"
 
 
-def _type(schema: Any) -> str:
-    """Return the type of values of a schema."""
+def type_of(schema: Any, words: dict[str, str] = _RECEIVED) -> str:
+    """Return the type of values of a schema, in the words of values that are received or sent."""
     if "$ref" in schema:
-        return _REFERENCES.get(schema["$ref"].split("/")[-1], "dict[str, Any]")
+        return _REFERENCES.get(schema["$ref"].split("/")[-1], f"{words['object']}[str, Any]")
     if "anyOf" in schema:
-        return f"{_type(schema['anyOf'][0])} | None"
-    types = [schema.get("type")] if not isinstance(schema.get("type"), list) else schema["type"]
-    if types[0] == "array":
-        found = f"list[{_type(schema['items'])}]"
-    elif types[0] == "object":
+        return optional(type_of(schema["anyOf"][0], words))
+    types = schema.get("type")
+    kind, *others = types if isinstance(types, list) else [types]
+    if kind == "array":
+        found = f"{words['array']}[{type_of(schema['items'], words)}]"
+    elif kind == "object":
         values = schema.get("additionalProperties")
-        found = f"dict[str, {_type(values) if isinstance(values, dict) else 'Any'}]"
+        found = f"{words['object']}[str, {type_of(values, words) if isinstance(values, dict) else 'Any'}]"
     else:
-        found = "datetime" if schema.get("format") == "date-time" else _SCALARS.get(types[0], "Any")
-    return f"{found} | None" if "null" in types else found
+        found = words.get(schema.get("format", ""), _SCALARS.get(kind, "Any"))
+    return optional(found) if others else found
+
+
+def optional(type_: str) -> str:
+    """Return a type with None."""
+    return type_ if type_ == "Any" or type_.endswith("| None") else f"{type_} | None"
 
 
 def _default(path: str, type_: str, *, is_optional: bool) -> str:
@@ -142,9 +151,9 @@ def _in_python(sentence: str) -> str:
 
 
 def _line(code: str, comment: str) -> list[str]:
-    if not comment or len(code) + len(comment) + 4 <= _WIDTH:
+    if not comment or len(code) + len(comment) + 4 <= WIDTH:
         return [f"{code}  # {comment}" if comment else code]
-    return [*(f"    #: {part}" for part in wrap(comment, _WIDTH - 7)), code]
+    return [*(f"    #: {part}" for part in wrap(comment, WIDTH - 7)), code]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 from tools import client_methods
 from tools.client_methods import Operation
+from tools.client_records import WIDTH
 from tools.openapi import ROOT, description, write
 
 MODULE = ROOT / "clients/typescript/src/methods.ts"
@@ -43,7 +44,6 @@ _RECORDS = {
     "WorkerRecord": "ListedWorker",
     "WorkerWithSettingsRecord": "Worker",
 }
-_WIDTH = 120
 
 
 def module(document: dict[str, Any]) -> str:
@@ -83,7 +83,7 @@ def _method(operation: Operation) -> str:
     head = f"  {'async ' if data in code else ''}{camel(operation.name)}("
     tail = f"): {result.format(_record(name))} {{"
     line = head + ", ".join(given) + tail
-    if len(line) > _WIDTH:
+    if len(line) > WIDTH:
         line = "\n".join([head, *(f"    {each}," for each in given), f"  {tail}"])
     return f"{_comment(operation)}\n{line}\n    {code};\n  }}"
 
@@ -108,9 +108,9 @@ def _sent(operation: Operation) -> tuple[list[str], str]:
 
 def _comment(operation: Operation) -> str:
     sentence = operation.call["help"].partition("\n")[0]
-    if len(sentence) + 9 <= _WIDTH:
+    if len(sentence) + 9 <= WIDTH:
         return f"  /** {sentence} */"
-    return "\n".join(["  /**", *(f"   * {line}" for line in wrap(sentence, _WIDTH - 5)), "   */"])
+    return "\n".join(["  /**", *(f"   * {line}" for line in wrap(sentence, WIDTH - 5)), "   */"])
 
 
 def _record(schema: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,9 +17,8 @@ from ava import setting_values
 from ava.cli.main import cli
 from ava.domain.limits.table import LIMITS
 from ava.settings import ClientSettings, Settings
-from tools.openapi import description
+from tools.openapi import ROOT, description
 
-ROOT = Path(__file__).parent.parent.parent
 #: The pages below docs/ by the files that they are written from.
 SOURCES = {
     "ava/settings.py": "reference/configuration.md",
