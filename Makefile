@@ -10,10 +10,14 @@ INSTALLED := $(VENV)/installed
 # What is installed has its bytecode: without it each start of a process would compile what it imports.
 COMPILED := $(VENV)/compiled
 READY := $(INSTALLED) $(COMPILED)
+# The folder of the files that pin every package.
+LOCKS ?= .
 # What an installation depends on.
-DISTRIBUTIONS := setup.cfg setup.py pyproject.toml clients/celery/pyproject.toml
+DISTRIBUTIONS := setup.cfg setup.py pyproject.toml clients/celery/pyproject.toml tools/install.sh $(wildcard $(LOCKS)/requirements*.lock)
 # A second environment, of the lowest versions that setup.cfg allows.
 LOWEST := $(VENV)-lowest
+# And one of the newest.
+NEWEST := $(VENV)-newest
 ARGS ?=
 # Test files that run at the same time, each with its own servers. Tests wait about as long as they compute: with five
 # on two cores, all of them waited for a processor, and time limits passed.
@@ -21,10 +25,13 @@ TESTERS ?= 3
 # Files begin in the order of tests/turns.py.
 IN_PARALLEL := --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-export VENV
+# What `make test` needs beside Python.
+SERVERS := redis rabbitmq chromium promtool docker-compose pgbouncer nodejs npm golang faketime python3-venv
+
+export VENV LOCKS
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test test-quick test-long model coverage check lowest records manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock image client format clean
+.PHONY: help install run demo test test-quick test-long flaky model coverage check lowest records manifests typescript libraries docs pictures screenshots bench chaos ha hostile lock newest image client format clean
 
 help: ## Show the targets
 	@echo 'usage: make TARGET [ARGS="..."]'
@@ -41,7 +48,7 @@ demo: $(COMPILED) ## Run one job from its trigger to its final record
 	@exec $(BIN)/ava demo $(ARGS)
 
 test: $(READY) ## Run every test, against real servers (ARGS="-k cancel")
-	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs npm golang faketime python3-venv
+	@tools/servers.sh $(SERVERS)
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 test-quick: $(READY) ## Run the unit tests, and the integration tests on Redis alone; at most three minutes on two cores
@@ -52,8 +59,12 @@ test-long: $(READY) ## Run the tests whose promises `make test` keeps by briefer
 	@tools/servers.sh redis chromium nodejs npm golang jdk python3-venv
 	@$(BIN)/python -m pytest $(IN_PARALLEL) -m long $(ARGS)
 
+flaky: $(READY) ## Run every test again and again, each round with a new seed, and list what failed (ARGS="--rounds 20 -k cancel")
+	@tools/servers.sh $(SERVERS)
+	@$(BIN)/python -m tools.flaky $(IN_PARALLEL) $(ARGS)
+
 coverage: $(READY) ## Run every test, one file at a time, and measure the coverage of all their processes
-	@tools/servers.sh redis rabbitmq chromium promtool docker-compose pgbouncer nodejs npm golang faketime python3-venv
+	@tools/servers.sh $(SERVERS)
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 
@@ -86,7 +97,7 @@ typescript: $(INSTALLED) ## Build and pack clients/typescript; needs npm
 libraries: $(VENV)/dashboard/complete ## Unpack the dashboard's pinned npm packages into ava/api/static/libraries; needs npm
 	@$(BIN)/python -m tools.dashboard libraries
 
-docs: $(VENV)/site ## Build the site of docs/ into build/site, to be read from files
+docs: $(INSTALLED) ## Build the site of docs/ into build/site, to be read from files
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pictures: $(READY) ## Take the pictures of the dashboard in docs/images from a system with realistic jobs
@@ -123,8 +134,13 @@ bench: $(READY) ## Measure this system beside a baseline, on servers of the benc
 	@tools/servers.sh redis rabbitmq
 	@$(BIN)/python -m bench $(ARGS)
 
-lock: ## Write requirements.lock, the packages of the image with their hashes, and their bill of materials
+lock: ## Lock what setup.cfg needs, for every environment and the image, with hashes; locked versions stay where they may
 	@tools/lock.sh
+
+newest: ## Lock the newest versions that setup.cfg allows, if every test passes on them
+	@LOCKS=build/newest tools/lock.sh --upgrade
+	@$(MAKE) test VENV=$(NEWEST) LOCKS=build/newest
+	@mv build/newest/requirements* .
 
 image: ## Build the image and check the containers of docker-compose.yml; needs docker or podman
 	@tools/image.sh
@@ -141,23 +157,19 @@ format: $(INSTALLED) $(VENV)/dashboard/complete ## Format the code
 	@$(BIN)/python -m tools.dashboard format
 
 clean: ## Remove the environments and the tools' files, but no data
-	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(NEWEST) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(INSTALLER): tools/environment.sh
 	@tools/environment.sh
 	@touch $@
 
-$(RUNNABLE): $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh
-	@EXTRAS=embedded tools/install.sh
+$(RUNNABLE): $(INSTALLER) $(DISTRIBUTIONS)
+	@LAYERS="requirements.lock requirements-run.lock" tools/install.sh
 	@touch $@
 
-$(INSTALLED): $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh
+$(INSTALLED): $(INSTALLER) $(DISTRIBUTIONS)
 	@tools/install.sh
 	@touch $(RUNNABLE) $@
-
-$(VENV)/site: $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh
-	@EXTRAS=docs tools/install.sh
-	@touch $@
 
 # The npm packages beside those of Python, as tests/npm.py installs them.
 $(VENV)/dashboard/complete: tools/dashboard/package-lock.json $(INSTALLER)
@@ -170,7 +182,7 @@ $(COMPILED): $(RUNNABLE)
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
-$(LOWEST)/installed: $(INSTALLER) $(DISTRIBUTIONS) tools/install.sh tools/lowest_constraints.py
+$(LOWEST)/installed: $(INSTALLER) $(DISTRIBUTIONS) tools/lowest_constraints.py
 	@$(BIN)/python tools/lowest_constraints.py >$(VENV)/lowest_constraints.txt
 	@VENV=$(LOWEST) INSTALLER=$(VENV) EXTRAS=embedded,flower,oidc,otel,test CONSTRAINTS=$(VENV)/lowest_constraints.txt tools/install.sh
 	@touch $@

@@ -3,6 +3,7 @@
 # venv module is missing, root on Debian gets them installed; anyone else reads one line that says what to do.
 set -eu
 : "${VENV:=.venv}"
+: "${LOCKS:=.}"
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 usable() {
@@ -41,9 +42,15 @@ if ! [ -x "$VENV/bin/python" ]; then
     echo "Making $VENV with $("$python" --version)"
     "$python" -m venv "$VENV"
 fi
+
+# install PACKAGE: as it is locked.
+install() {
+    sed -n "/^$1==/,/[^\\]\$/p" "$LOCKS/requirements-run.lock" >"$VENV/installer.txt"
+    "$VENV/bin/python" -m pip install --quiet --no-compile --require-hashes --requirement "$VENV/installer.txt"
+}
+
 # uv takes a third of pip's time. It does not read pip's settings, so pip does the work where they name an index; the
 # one that comes with Python 3.11 takes twice as long as a newer one.
-if "$VENV/bin/python" -m pip config list | grep index >/dev/null ||
-    ! "$VENV/bin/python" -m pip install --quiet --no-compile "uv>=0.5"; then
-    "$VENV/bin/python" -m pip install --quiet --no-compile --upgrade pip
+if "$VENV/bin/python" -m pip config list | grep index >/dev/null || ! install uv; then
+    install pip
 fi
