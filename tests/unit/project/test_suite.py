@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,39 @@ def _is_long(node: ast.AST, marked: dict[str, ast.expr]) -> bool:
     if isinstance(node, ast.Name):
         return node.id in marked and _is_long(marked[node.id], {})
     return isinstance(node, ast.Call) and ast.unparse(node.func) == _LONG
+
+
+FLAKY = """
+import random
+import pytest
+
+@pytest.mark.parametrize("n", ["a - b"])
+def test_now_and_then(n):
+    assert random.random() < 0, "a ] - b"
+
+@pytest.fixture
+def server():
+    raise OSError("no port is free")
+
+def test_with_a_server(server):
+    pass
+
+def test_always():
+    pass
+"""
+
+
+def test_flaky_lists_each_test_that_failed_with_its_seeds(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(FLAKY)
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = -rfE\n")
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tools.flaky", "--rounds", "2", "-p", "pytest_randomly", "test_it.py"]
+    run = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert run.returncode == 1, run.stderr
+    seeds = re.findall(r"^round . of 2, seed (\d+): 1 failed, 1 passed, 1 error", run.stdout, flags=re.MULTILINE)
+    assert len(set(seeds)) == 2
+    assert run.stdout.splitlines()[2:] == [
+        f"test_it.py::{test}: failed in 2 of 2 rounds, seeds {', '.join(seeds)}"
+        for test in ("test_now_and_then[a - b]", "test_with_a_server")
+    ]
+    assert {path.stem for path in (tmp_path / "build/flaky").iterdir()} == set(seeds)
