@@ -24,8 +24,8 @@ _OF_TESTERS = pytest.StashKey[int]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Count the systems of a tester that has ended."""
-    node.config.stash[_OF_TESTERS] = _systems(node.config) + node.workeroutput.get("systems", 0)
+    """Count the systems of a tester that has ended; one that was interrupted reports none."""
+    node.config.stash[_OF_TESTERS] = _systems(node.config) + getattr(node, "workeroutput", {}).get("systems", 0)
 
 
 @pytest.hookimpl(tryfirst=True)
