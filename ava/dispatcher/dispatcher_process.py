@@ -22,10 +22,10 @@ from ava.dispatcher.duties.lost_runs import (
     warn_silent_nodes,
     watch_heartbeats,
 )
-from ava.dispatcher.duties.notices import check_backlogs, send_due_notices
+from ava.dispatcher.duties.notices import DueNotices, check_backlogs
 from ava.dispatcher.duties.probed_work import EventFanOut, run_bulk_batches, wake_duties
 from ava.dispatcher.duties.schedules import DeclaredSchedules, fire_due_schedules, recompute_next_firings
-from ava.dispatcher.duties.statistics import SeriesRounds, StoredBytes, count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs, SeriesRounds, StoredBytes
 from ava.dispatcher.duties.waiting_jobs import (
     MovedWorkers,
     ParkedJobs,
@@ -262,12 +262,12 @@ def _records(settings: Settings, database: Database, heartbeats: Heartbeats[str]
             "partitions added, detached or dropped",
             lambda _: retention.roll_partitions(database, **days),
         ),
-        Duty("statistics", 1.0, "error groups opened", lambda _: count_ended_jobs(database)),
+        Duty("statistics", 1.0, "error groups opened", EndedJobs(database).run_once),
         Duty(
             "notices",
             1.0,
             "messages of notices created",
-            lambda _: send_due_notices(database, public_url=settings.public_url),
+            DueNotices(database, public_url=settings.public_url).run_once,
         ),
         Duty("backlog_notices", 10.0, "backlogs reported to notices", lambda _: check_backlogs(database)),
         Duty("series", rounds.pause_seconds, "rows of series written", rounds.run_once),

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.domain.analytics import EndedCounts, bucket_ms, percentiles
 from ava.services.reports import recount
 from ava.settings import Settings
@@ -67,7 +67,7 @@ def _brute(api: Api, **query: Any) -> list[tuple[Any, ...]]:
 
 def test_figures_are_those_of_a_brute_force_count(api: Api) -> None:
     _insert(api, 3_000)
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
     data = _read(api, days=7, percentiles="true", group_by="day")
     assert list(data) == ["period_days", "since", "jobs", "by_worker", "series", "percentiles"]
     since = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=7)
@@ -94,7 +94,7 @@ def test_figures_are_those_of_a_brute_force_count(api: Api) -> None:
             exact = times[math.ceil(percent / 100 * len(times)) - 1]
             assert data["percentiles"][name][key] == pytest.approx(exact, rel=0.02, abs=0.6)
     # Nothing is counted twice, and one worker's figures are a part of the whole.
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
     assert _read(api, days=7, percentiles="true", group_by="day") == data
     one = _read(api, days=7, group_by="hour", percentiles="true", **{"filter[worker_id]": "wkr_b"})
     assert one["by_worker"] == {"wkr_b": data["by_worker"]["wkr_b"]}
@@ -134,7 +134,7 @@ def test_of_nothing_there_is_no_average_and_no_rate(api: Api) -> None:
 
 def test_a_recount_mends_the_counts_of_the_jobs_that_are_kept(api: Api) -> None:
     _insert(api, 500)
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
     right = _read(api, days=7, percentiles="true")
     api.execute("UPDATE job_counts SET completed = completed + 5 WHERE starts_at >= now() - interval '8 days'")
     api.execute("DELETE FROM job_time_histograms")
@@ -155,7 +155,7 @@ def test_times_counted_in_many_batches_are_those_counted_in_one(api: Api) -> Non
     _insert(api, 500)
     wait_until(
         lambda: (
-            count_ended_jobs(api.database, batch=60) == 0
+            EndedJobs(api.database, max_jobs=60).run_once(0) == 0
             and api.execute("SELECT sum(jobs)::integer FROM job_totals") == [(500,)]
         ),
         seconds=60,
@@ -169,7 +169,7 @@ def test_times_counted_in_many_batches_are_those_counted_in_one(api: Api) -> Non
 
 def test_old_counts_are_deleted(api: Api) -> None:
     _insert(api, 20)
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
     api.execute("UPDATE job_counts SET starts_at = starts_at - interval '95 days'")
     api.execute("UPDATE job_time_histograms SET day = day - interval '95 days'")
     with api.database.connect() as connection:
@@ -194,9 +194,9 @@ def test_an_end_whose_commit_takes_long_is_counted_and_holds_back_those_after_it
         connection.exec_driver_sql(_END, {"priority": 1})
         api.execute(_END % {"priority": 2})
         for _ in range(3):
-            count_ended_jobs(api.database)
+            EndedJobs(api.database).run_once(0)
         assert _read(api)["jobs"]["total"] == 0
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
     assert _read(api)["jobs"]["total"] == 2
     assert api.get(f"/v1/ava/jobs/{job['id']}").get_json()["data"]["status"] == "completed"
 
@@ -207,8 +207,8 @@ def test_an_end_of_the_newest_transaction_of_all_is_counted(api: Api) -> None:
         # None that began later is over, so the transaction is beyond the `xmax` of each snapshot.
         connection.exec_driver_sql(_END, {"priority": 1})
         for _ in range(3):
-            count_ended_jobs(api.database)
-    count_ended_jobs(api.database)
+            EndedJobs(api.database).run_once(0)
+    EndedJobs(api.database).run_once(0)
     assert _read(api)["jobs"]["total"] == 1
 
 
@@ -217,7 +217,7 @@ def test_a_writer_in_another_database_holds_nothing_back(api: Api, postgres_serv
     with closing(psycopg2.connect(postgres_server.url)) as other, other.cursor() as cursor:
         cursor.execute("CREATE TEMPORARY TABLE written (n integer)")
         api.execute(_END % {"priority": 1})
-        count_ended_jobs(api.database)
+        EndedJobs(api.database).run_once(0)
         assert _read(api)["jobs"]["total"] == 1
 
 
@@ -227,7 +227,7 @@ def test_a_job_that_ends_before_those_already_counted_is_counted(api: Api) -> No
         timestamp = f"clock_timestamp() + interval '{hours} hours'"
         end = (_END % {"priority": 1}).replace("clock_timestamp()", timestamp)
         api.execute(f"{end} AND status = 'queued'")
-        count_ended_jobs(api.database)
+        EndedJobs(api.database).run_once(0)
     assert api.execute("SELECT sum(jobs)::integer FROM job_totals") == [(5,)]
     hours = api.execute("SELECT completed::integer FROM job_counts WHERE span = 'hour' AND worker_id = ''")
     assert hours == [(1,)] * 5
@@ -250,7 +250,7 @@ def test_each_end_is_counted_once_while_the_clock_of_postgresql_steps(database_s
                 clock.step(seconds)
                 api.trigger(priority=1)
                 api.execute(f"{_END % {'priority': 1}} AND status = 'queued'")
-                count_ended_jobs(api.database)
+                EndedJobs(api.database).run_once(0)
                 assert _read(api)["jobs"]["total"] == number
 
 
@@ -258,7 +258,7 @@ def test_what_a_dump_restores_on_a_younger_server_goes_on_where_it_was(api: Api)
     api.trigger(priority=1)
     api.execute("UPDATE count_progress SET high_water_before = high_water_before + 1000000000")
     api.execute(_END % {"priority": 1})
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
     assert _read(api)["jobs"]["total"] == 1
 
 

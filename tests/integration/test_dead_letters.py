@@ -9,19 +9,23 @@ from typing import Any
 import pytest
 
 from ava.dispatcher.duties.probed_work import EventFanOut
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.dispatcher.duties.wakes import Wakes
 from ava.domain import ids
+from ava.domain.error_group import ErrorGroupUpdate
 from ava.services.creation.job_creator import JobCreator
 from ava.services.events.event_jobs import EventJobs
 from ava.settings import Settings
 from ava.store import dead_letters
 from ava.store.engine.database import Connection
+from ava.store.errors import counting
 from ava.store.events import awaited
 from ava.store.events.awaited import FoundEvent
 from ava.store.jobs.transitions import wake
 from chaos.faults.lost_commits import DEAD_LETTERS, ELSEWHERE
 from harness.api import Api
 from tests.integration.test_api_events import EVENTS, ORDER, SUBSCRIPTIONS
+from tests.integration.test_errors import fail_jobs
 from tests.integration.test_event_waits import Waiters
 from tests.lost_commits import Bench, Scenario, Scenarios, name_of
 
@@ -126,6 +130,30 @@ def test_an_event_that_cannot_be_matched_is_a_dead_letter_and_stops_no_other(
         assert dead_letters.retry(connection) == 1
     waiters.wake()
     assert waiters.continues(jobs[1])
+
+
+@_FAULTS
+def test_an_ended_job_that_cannot_be_grouped_is_counted_alone_and_reported_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception | None
+) -> None:
+    """Without a fault in Python, PostgreSQL refuses the group."""
+    fail_jobs(api, "AError: x", "BError: x", "CError: x")
+    store = counting.store
+
+    def store_or_fail(connection: Connection, updates: Sequence[ErrorGroupUpdate], reopened: Sequence[str]) -> None:
+        if any(update.kind == "BError" for update in updates):
+            if fault is not None:
+                raise fault
+            connection.exec_driver_sql("SELECT 'no UUID'::uuid")
+        store(connection, updates, reopened)
+
+    monkeypatch.setattr(counting, "store", store_or_fail)
+    duty = EndedJobs(api.database)
+    for _ in range(3):
+        duty.run_once(0)
+    assert api.execute("SELECT kind FROM error_groups ORDER BY kind") == [("AError",), ("CError",)]
+    assert api.execute("SELECT sum(jobs)::int FROM job_totals WHERE status = 'failed'") == [(3,)]
+    assert len([each for each in caplog.records if each.levelname == "ERROR"]) == 1
 
 
 def _fail(*_: object, **__: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.domain.limits.table import ERROR_VARIANTS
 from ava.settings import Settings
 from ava.store.errors import counting
@@ -28,7 +29,7 @@ def api(database_settings: Settings) -> Iterator[Api]:
         yield api
 
 
-def _fail(api: Api, *errors: str, seconds_ago: float = 10, worker_id: str = "wkr_open") -> None:
+def fail_jobs(api: Api, *errors: str, seconds_ago: float = 10, worker_id: str = "wkr_open") -> None:
     """Make failed jobs, whose runs could not write their group."""
     for error in errors:
         api.execute(
@@ -53,9 +54,11 @@ def _events(api: Api) -> list[str]:
 
 
 def test_failed_jobs_are_grouped_and_counted_once(api: Api) -> None:
-    _fail(api, "ValueError: no channel 17", "ValueError: no channel 4", "KeyError: 'job_01jwnqrgt0e3rt0q9vz5k8x2mc'")
-    assert count_ended_jobs(api.database) == 2
-    assert count_ended_jobs(api.database) == 0
+    fail_jobs(
+        api, "ValueError: no channel 17", "ValueError: no channel 4", "KeyError: 'job_01jwnqrgt0e3rt0q9vz5k8x2mc'"
+    )
+    assert EndedJobs(api.database).run_once(0) == 2
+    assert EndedJobs(api.database).run_once(0) == 0
     found = {group["kind"]: group for group in _groups(api)}
     group = found["ValueError"]
     assert list(group) == [
@@ -73,10 +76,10 @@ def test_failed_jobs_are_grouped_and_counted_once(api: Api) -> None:
 
 def test_a_group_lists_the_first_different_messages_of_its_place(api: Api) -> None:
     def fail(*errors: str) -> Sequence[str]:
-        _fail(api, *errors)
+        fail_jobs(api, *errors)
         # Their runs wrote the group of their place.
         api.execute("UPDATE jobs SET error_id = '3f2504e0-4f89-81d3-8a0c-0305e82c3301'")
-        count_ended_jobs(api.database)
+        EndedJobs(api.database).run_once(0)
         (group,) = _groups(api)
         assert (group["message"], group["count"]) == (group["variants"][0], next(numbers))
         variants: Sequence[str] = group["variants"]
@@ -95,27 +98,27 @@ def test_a_group_lists_the_first_different_messages_of_its_place(api: Api) -> No
 def test_what_comes_back_after_it_was_resolved_is_open_again(api: Api) -> None:
     hook = {"url": "https://example.com/h", "events": ["ava.error.opened", "ava.error.regressed"], "secret": "x" * 20}
     assert api.post(HOOKS, json=hook).status_code == 201
-    _fail(api, "ValueError: no channel 1")
-    count_ended_jobs(api.database)
+    fail_jobs(api, "ValueError: no channel 1")
+    EndedJobs(api.database).run_once(0)
     (group,) = _groups(api)
     assert _events(api) == ["ava.error.opened"]
     assert api.post(f"{ERRORS}/{group['id']}/resolve").get_json()["data"]["status"] == "resolved"
     # A job that failed before the group was resolved, and is counted later, does not open it.
-    _fail(api, "ValueError: no channel 2", seconds_ago=20)
-    count_ended_jobs(api.database)
+    fail_jobs(api, "ValueError: no channel 2", seconds_ago=20)
+    EndedJobs(api.database).run_once(0)
     assert _groups(api)[0]["status"] == "resolved"
     api.execute("UPDATE error_groups SET resolved_at = now() - interval '1 hour'")
-    _fail(api, "ValueError: no channel 3", seconds_ago=3)
-    count_ended_jobs(api.database)
+    fail_jobs(api, "ValueError: no channel 3", seconds_ago=3)
+    EndedJobs(api.database).run_once(0)
     assert _groups(api)[0]["status"] == "open"
     assert _events(api) == ["ava.error.opened", "ava.error.regressed"]
 
 
 def test_a_time_range_has_the_groups_that_failed_in_it_with_the_failures_of_its_days(api: Api) -> None:
-    _fail(api, "AError: x", "BError: x", seconds_ago=10 * _DAY)
-    _fail(api, "AError: x", seconds_ago=0)
-    _fail(api, "CError: x", seconds_ago=40 * _DAY)
-    count_ended_jobs(api.database)
+    fail_jobs(api, "AError: x", "BError: x", seconds_ago=10 * _DAY)
+    fail_jobs(api, "AError: x", seconds_ago=0)
+    fail_jobs(api, "CError: x", seconds_ago=40 * _DAY)
+    EndedJobs(api.database).run_once(0)
 
     def counts(since: float | None, until: float | None) -> dict[str, int]:
         days = {"since": since, "until": until}
@@ -140,20 +143,20 @@ def _days_ago(days: float) -> str:
 
 
 def test_an_ignored_group_is_counted_and_says_nothing(api: Api) -> None:
-    _fail(api, "ValueError: 1", seconds_ago=20)
-    count_ended_jobs(api.database)
+    fail_jobs(api, "ValueError: 1", seconds_ago=20)
+    EndedJobs(api.database).run_once(0)
     (group,) = _groups(api)
     assert api.post(f"{ERRORS}/{group['id']}/ignore").get_json()["data"]["status"] == "ignored"
-    _fail(api, "ValueError: 2", seconds_ago=5)
-    count_ended_jobs(api.database)
+    fail_jobs(api, "ValueError: 2", seconds_ago=5)
+    EndedJobs(api.database).run_once(0)
     assert [(each["status"], each["count"]) for each in _groups(api)] == [("ignored", 2)]
     assert _groups(api, **{"filter[status]": "open"}) == []
     assert api.post(f"{ERRORS}/{group['id']}/reopen").get_json()["data"]["status"] == "open"
 
 
 def test_a_tenant_has_no_more_groups_than_it_may(api: Api) -> None:
-    _fail(api, "AError: a", "BError: b", "CError: c", "DError: d")
-    count_ended_jobs(api.database, max_groups=2)
+    fail_jobs(api, "AError: a", "BError: b", "CError: c", "DError: d")
+    EndedJobs(api.database, max_groups=2).run_once(0)
     found = _groups(api)
     assert len(found) == 3
     (other,) = [group for group in found if group["kind"] == "Other"]
@@ -164,28 +167,28 @@ def test_a_tenant_has_no_more_groups_than_it_may(api: Api) -> None:
 
 def test_groups_are_filtered_by_worker_the_last_seen_first(api: Api) -> None:
     for n, kind in enumerate("ABC"):
-        _fail(api, f"{kind}Error: x", seconds_ago=10 + n)
-    _fail(api, "DError: x", worker_id="wkr_other", seconds_ago=30)
-    count_ended_jobs(api.database)
+        fail_jobs(api, f"{kind}Error: x", seconds_ago=10 + n)
+    fail_jobs(api, "DError: x", worker_id="wkr_other", seconds_ago=30)
+    EndedJobs(api.database).run_once(0)
     assert [group["kind"] for group in _groups(api)] == ["AError", "BError", "CError", "DError"]
     assert [group["kind"] for group in _groups(api, **{"filter[worker_id]": "wkr_other"})] == ["DError"]
 
 
 def test_a_dispatcher_that_dies_within_a_batch_counts_nothing_twice(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    _fail(api, "ValueError: 1", "ValueError: 2")
+    fail_jobs(api, "ValueError: 1", "ValueError: 2")
     with monkeypatch.context() as patch:
-        patch.setattr(counting, "store", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            count_ended_jobs(api.database)
+        patch.setattr(counting, "store", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            EndedJobs(api.database).run_once(0)
     assert _groups(api) == []
     assert api.execute("SELECT count(*) FROM job_counts") == [(0,)]
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
     assert [group["count"] for group in _groups(api)] == [2]
 
 
 def test_the_jobs_of_a_group_are_retried_the_newest_first(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    _fail(api, *(f"ValueError: {n}" for n in range(5)), "KeyError: x")
-    count_ended_jobs(api.database)
+    fail_jobs(api, *(f"ValueError: {n}" for n in range(5)), "KeyError: x")
+    EndedJobs(api.database).run_once(0)
     group = next(group for group in _groups(api) if group["kind"] == "ValueError")
     # The ids were made within one millisecond, by which a filter is bounded.
     api.execute(
@@ -204,8 +207,8 @@ def test_the_jobs_of_a_group_are_retried_the_newest_first(api: Api, monkeypatch:
 
 
 def test_old_groups_are_deleted(api: Api) -> None:
-    _fail(api, "ValueError: 1")
-    count_ended_jobs(api.database)
+    fail_jobs(api, "ValueError: 1")
+    EndedJobs(api.database).run_once(0)
     api.execute("UPDATE error_groups SET last_seen_at = now() - interval '95 days'")
     api.execute("UPDATE error_days SET day = day - interval '95 days'")
     with api.database.connect() as connection:

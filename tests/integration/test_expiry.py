@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.dispatcher.duties.waiting_jobs import cancel_expired_jobs
 from harness.api import JOBS, Api, wrong_fields
 from tests.runs import claim_by_node
@@ -127,7 +127,7 @@ def test_analytics_count_expired_jobs_apart(api: Api) -> None:
     assert _expire(api) == 3
     for _ in range(2):
         # The second call counts what the first one has seen.
-        count_ended_jobs(api.database)
+        EndedJobs(api.database).run_once(0)
     found = api.get("/v1/ava/analytics?group_by=day").get_json()["data"]
     assert {name: found["jobs"][name] for name in ("total", "cancelled", "expired")} == {
         "total": 4, "cancelled": 4, "expired": 3

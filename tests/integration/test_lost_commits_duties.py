@@ -17,10 +17,10 @@ from ava.delivery.fan_out import FanOut
 from ava.delivery.sender import Sender
 from ava.dispatcher.duties.containments import ContainmentProgress
 from ava.dispatcher.duties.lost_messages import LostMessages
-from ava.dispatcher.duties.notices import send_due_notices
+from ava.dispatcher.duties.notices import DueNotices
 from ava.dispatcher.duties.probed_work import EventFanOut
 from ava.dispatcher.duties.schedules import DeclaredSchedules, recompute_next_firings
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.dispatcher.duties.waiting_jobs import MovedWorkers, ParkedJobs, cancel_expired_jobs
 from ava.dispatcher.duties.wakes import Wakes
 from ava.dispatcher.feed.window import WindowFeed
@@ -200,7 +200,7 @@ def _count_of_ended_jobs(bench: Bench) -> None:
     bench.stored.insert(3)
     bench.api.execute("UPDATE jobs SET status = 'failed', error = 'ValueError: no', completed_at = now()")
     for _ in range(2):
-        bench.repeat(lambda: count_ended_jobs(bench.database))
+        bench.repeat(lambda: EndedJobs(bench.database).run_once(0))
     assert bench.only("SELECT sum(jobs) FROM job_totals") == 3
     assert bench.api.execute("SELECT g.status, d.jobs FROM error_groups AS g JOIN error_days AS d ON d.error_id = g.id")
     assert bench.only("SELECT jobs FROM error_days") == 3
@@ -345,14 +345,14 @@ def _failures_with_notices(bench: Bench) -> None:
         " 'ValueError: no', now() FROM generate_series(1, 7)"
     )
     for _ in range(2):
-        bench.repeat(lambda: count_ended_jobs(bench.database))
+        bench.repeat(lambda: EndedJobs(bench.database).run_once(0))
     assert bench.api.post(f"/v1/ava/notices/{paused}/pause").status_code == 200
-    bench.repeat(lambda: send_due_notices(bench.database, public_url=""))
+    bench.repeat(lambda: DueNotices(bench.database, public_url="").run_once(0))
     bodies = bench.api.execute("SELECT body::json -> 'data' -> 'count' FROM webhook_events JOIN webhook_deliveries"
                                " ON event_id = webhook_events.id")  # fmt: skip
     assert bodies == [(7,)]
     bench.api.execute("UPDATE notice_windows SET ends_at = now() - interval '1 s'")
-    bench.repeat(lambda: send_due_notices(bench.database, public_url=""))
+    bench.repeat(lambda: DueNotices(bench.database, public_url="").run_once(0))
     assert bench.only("SELECT count(*) FROM notice_windows") == 0
 
 

@@ -15,7 +15,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from ava.delivery.fan_out import FanOut
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.domain.access.actor import Actor, AuditRecord
 from ava.domain.access.caller import Role
 from ava.domain.access.claim_mapping import ClaimMapping, ClaimRule
@@ -86,7 +86,7 @@ def _recount(bench: Bench) -> None:
     bench.stored.insert(3)
     bench.api.execute("UPDATE jobs SET status = 'failed', error = 'no', completed_at = now(), started_at = now()")
     for _ in range(2):
-        count_ended_jobs(bench.api.database)
+        EndedJobs(bench.api.database).run_once(0)
     right = read_tables(bench.api.database)
     assert right["job_counts"]
     assert right["job_time_histograms"]

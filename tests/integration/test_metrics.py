@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.domain import ids
 from ava.domain.access.actor import SYSTEM
 from ava.errors import ConnectionsBusy
@@ -96,7 +96,7 @@ def populate(api: Api) -> None:
             completed_at = now() - interval '5 s' WHERE priority = 4"""
     )
     assert running["id"] != failed["id"]
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
 
 
 def test_a_scrape_shows_waiting_running_and_ended_jobs(api: Api) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from ava.broker.celery_app import make_app
 from ava.broker.control import Control
+from ava.dispatcher.duties import notices as notices_duty
 from ava.dispatcher.duties.containments import ContainmentProgress
-from ava.dispatcher.duties.notices import send_due_notices
+from ava.dispatcher.duties.notices import DueNotices
 from ava.dispatcher.duties.waiting_jobs import follow_approvals
 from ava.domain.notices.messages import mail_of
 from ava.domain.notices.notice import NoticeEvent, Occurrence
@@ -22,6 +23,7 @@ from ava.outbound.mail import MailServer
 from ava.services.signing import ContainmentSigner
 from ava.settings import Settings
 from ava.store.webhooks import notice_windows
+from ava.store.webhooks.notice_windows import DueWindow, NoticeMessage
 from harness.api import Api, error_of, wrong_fields
 from harness.servers.smtp import MailReceiver
 from harness.servers.tls import Authority, tls_in_front_of
@@ -109,7 +111,7 @@ def test_without_mail_domains_no_notice_sends_mail(shared_api: Api) -> None:
 
 def _bodies(api: Api) -> list[dict[str, Any]]:
     """Create the due messages. Returns all messages so far."""
-    send_due_notices(api.database, public_url="https://jobs.example.com")
+    DueNotices(api.database, public_url="https://jobs.example.com").run_once(0)
     return [json.loads(body) for (body,) in api.execute("SELECT body FROM webhook_events ORDER BY n")]
 
 
@@ -143,6 +145,34 @@ def test_a_window_sends_the_first_event_and_at_its_end_the_number_of_the_others(
     assert api.execute("SELECT count(*) FROM notice_windows") == [(0,)]
     sent = api.execute("SELECT count(*) FROM webhook_deliveries AS d JOIN webhook_lanes USING (endpoint_id)")
     assert sent == [(4,)]
+
+
+@pytest.mark.parametrize("fault", [ValueError("no"), MemoryError(), None], ids=repr)
+def test_a_message_that_cannot_be_created_stops_no_other_and_is_reported_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception | None
+) -> None:
+    """Without a fault in Python, PostgreSQL refuses the position of the rule."""
+    _made(api)
+    for n in range(3):
+        _fail(api, 1, f"err_{n}")
+    message = notices_duty._message
+
+    def message_or_fail(window: DueWindow, *args: Any) -> NoticeMessage:
+        made = message(window, *args)
+        if window.key.subject != "err_1":
+            return made
+        if fault is not None:
+            raise fault
+        return replace(made, window=replace(window, key=replace(window.key, rule=70_000)))
+
+    monkeypatch.setattr(notices_duty, "_message", message_or_fail)
+    duty = DueNotices(api.database, public_url="")
+    for _ in range(3):
+        duty.run_once(0)
+    sent = api.execute("SELECT body::json -> 'data' ->> 'error_id' FROM webhook_events ORDER BY 1")
+    assert sent == [("err_0",), ("err_2",)]
+    assert api.execute("SELECT count(*) FROM notice_windows WHERE due_at IS NOT NULL") == [(0,)]
+    assert len([each for each in caplog.records if each.levelname == "ERROR"]) == 1
 
 
 def test_rules_choose_by_worker_queue_and_tag_and_a_paused_notice_counts_nothing(api: Api) -> None:

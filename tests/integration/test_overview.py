@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ava.dispatcher.duties import retention
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.domain import ids
 from ava.domain.record import format_time
 from ava.store.reports import ended, overview, statistics
@@ -39,7 +39,7 @@ def _run(api: Api, job: dict[str, Any], status: str = "completed", *, wait_ms: i
 
 def _count(api: Api, times: int = 1) -> None:
     for _ in range(times):
-        count_ended_jobs(api.database)
+        EndedJobs(api.database).run_once(0)
 
 
 def _totals(api: Api, data: dict[str, Any]) -> dict[str, int]:

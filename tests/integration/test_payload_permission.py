@@ -11,7 +11,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from ava.delivery.fan_out import FanOut
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.domain import ids
 from ava.settings import ROLES, Settings
 from harness.api import HEADERS, JOBS, NODE, Api, error_of, wrong_fields
@@ -126,7 +126,7 @@ def fill(api: Api) -> dict[str, list[str]]:
         json.dumps([{"number": 1, "at": "2026-01-01T00:00:00Z", "status": 500, "duration_ms": 1, "answer": MARK}]),
     )
     for _ in range(2):
-        count_ended_jobs(api.database)
+        EndedJobs(api.database).run_once(0)
     body = {"worker_id": "wkr_open", "cron": "0 9 * * *", "timezone": "UTC", "input": {"text": MARK}}
     schedule = api.post("/v1/ava/schedules", json=body).get_json()["data"]["id"]
     api.request("PATCH", f"/v1/ava/schedules/{schedule}", json={"input": {"other": MARK}})

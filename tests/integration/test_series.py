@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.statistics import SeriesRounds, count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs, SeriesRounds
 from ava.domain.limits.table import SERIES_ROWS
 from ava.store.fleet import nodes
 from ava.store.fleet.nodes import NodeSpec
@@ -37,7 +37,7 @@ def _insert(api: Api, count: int, *, tenant: str = "ten_test") -> None:
 def _round(api: Api, *, max_rows: int = SERIES_ROWS.value) -> None:
     """Count ended jobs, and write a round, as the dispatcher does in each minute."""
     for _ in range(3):
-        count_ended_jobs(api.database)
+        EndedJobs(api.database).run_once(0)
     with api.database.connect() as connection:
         series.write(connection, max_running=None, dead_after_seconds=14, max_rows=max_rows)
 

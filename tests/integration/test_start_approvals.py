@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.dispatcher.duties.waiting_jobs import cancel_expired_jobs, follow_approvals, move_due_jobs
 from ava.domain import ids
 from ava.domain.approval_rule import rule_json
@@ -193,7 +193,7 @@ def test_nobody_behind_a_job_or_its_retries_decides_on_a_retry(starters: Starter
     behind = ["usr_author"]
     for retrier in ("usr_second", "usr_third"):
         api.execute("UPDATE jobs SET status = 'failed', waits_for = NULL, error = 'E: x', completed_at = now()")
-        count_ended_jobs(api.database)
+        EndedJobs(api.database).run_once(0)
         group = api.execute("SELECT error_id::text FROM jobs WHERE id = %s", str(ids.decode("job", job_id)))[0][0]
         path, body = {
             "retry": (f"{JOBS}/{job_id}/retry", {}),

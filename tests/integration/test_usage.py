@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.dispatcher.duties.waiting_jobs import move_due_jobs
 from ava.domain.jobs.job import LogLevel, LogLine, RunKey
 from ava.domain.jobs.run_outcome import Ending
@@ -182,8 +182,8 @@ def test_the_runs_of_a_job_with_many_are_read_in_pages_and_the_last_is_its_own(a
 def test_analytics_add_up_what_jobs_have_used(api: Api) -> None:
     for cpu_us in (300, 300, 1_400):
         finish(api, begin(api, api.trigger()), cpu_us=cpu_us, peak=1)
-    count_ended_jobs(api.database)
-    count_ended_jobs(api.database)
+    EndedJobs(api.database).run_once(0)
+    EndedJobs(api.database).run_once(0)
     found = api.get("/v1/ava/analytics", query_string={"group_by": "day"}).get_json()["data"]
     # Microseconds are added before they are rounded.
     for counts in (found["jobs"], found["by_worker"]["wkr_open"], found["series"][-1]):

@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from ava.domain import ids
 from ava.domain.notices.messages import make_message_body
 from ava.domain.notices.notice import NoticeEvent, NoticeRule
 from ava.domain.webhooks.webhook_events import Event
+from ava.store.dead_letters import HalvedBatch
 from ava.store.engine import clock
 from ava.store.engine.database import Database
+from ava.store.engine.failures import describe_failure
 from ava.store.reports import queue_counts
 from ava.store.webhooks import notice_windows
 from ava.store.webhooks.notice_windows import DueWindow, NoticeMessage, WindowKey
+
+_log = logging.getLogger(__name__)
 
 _WINDOWS_PER_TRANSACTION = 500
 _CALL_SECONDS = 2.0
 
 
-def send_due_notices(database: Database, *, public_url: str) -> int:
-    """Create a delivery for each window with a due message, and delete windows that have ended.
+class DueNotices:
+    """Creates a delivery for each window with a due message, and deletes windows that have ended.
 
-    One transaction creates the delivery and resets the count, so a crash neither repeats nor loses a message. Returns
-    the number of messages.
+    One transaction creates the delivery and resets the count, so a crash neither repeats nor loses a message. A window
+    whose message cannot be created is deleted, so that it stops no other; the next event opens a new one.
     """
-    sent, until = 0, time.monotonic() + _CALL_SECONDS
-    while time.monotonic() < until:
-        with database.transaction() as connection:
-            found = notice_windows.lock_due(connection, limit=_WINDOWS_PER_TRANSACTION)
+
+    def __init__(self, database: Database, *, public_url: str) -> None:
+        self._database = database
+        self._public_url = public_url
+        self._batch = HalvedBatch("Notices", _WINDOWS_PER_TRANSACTION)
+        #: The windows of the last batch.
+        self._found: Sequence[DueWindow] = ()
+
+    def run_once(self, _now: float) -> int:
+        """Create the due messages. Returns their number."""
+        sent, until = 0, time.monotonic() + _CALL_SECONDS
+        while time.monotonic() < until:
+            limit = self._batch.size
+            count = self._batch.run(partial(self._send, limit), set_aside=self._set_aside, failed=None)
+            sent += count or 0
+            if count is not None and len(self._found) < limit:
+                break
+        return sent
+
+    def _send(self, limit: int) -> int:
+        self._found = ()
+        with self._database.transaction() as connection:
+            self._found = found = notice_windows.lock_due(connection, limit=limit)
             now = clock.now(connection)
-            messages = [_message(each, each.rule, now, public_url) for each in found if each.rule is not None]
+            messages = [_message(each, each.rule, now, self._public_url) for each in found if each.rule is not None]
             notice_windows.send(connection, messages)
             notice_windows.delete(connection, [each.key for each in found if each.rule is None])
-            if len(found) < _WINDOWS_PER_TRANSACTION:
+            if len(found) < limit:
                 notice_windows.delete_ended(connection, limit=_WINDOWS_PER_TRANSACTION)
-        sent += len(messages)
-        if len(found) < _WINDOWS_PER_TRANSACTION:
-            break
-    return sent
+        return len(messages)
+
+    def _set_aside(self, error: Exception) -> None:
+        if not self._found:
+            raise error
+        (bad,) = self._found
+        with self._database.transaction() as connection:
+            notice_windows.delete(connection, [bad.key])
+        notice = ids.encode("ntc", bad.key.notice)
+        _log.error("Notice %s: a message could not be created: %s", notice, describe_failure(error))
 
 
 def _message(window: DueWindow, rule: NoticeRule, now: datetime, public_url: str) -> NoticeMessage:

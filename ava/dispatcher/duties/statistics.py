@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -24,12 +25,16 @@ from ava.domain.error_group import (
 from ava.domain.limits.table import ERROR_GROUPS, SERIES_ROWS
 from ava.domain.notices.notice import NoticeEvent, Occurrence
 from ava.domain.webhooks.webhook_events import Event, EventType, make_body
+from ava.errors import DatabaseUnavailable
+from ava.store.dead_letters import HalvedBatch
 from ava.store.engine import clock
 from ava.store.engine.database import Connection, Database
 from ava.store.errors import counting
 from ava.store.reports import ended, series, storage
-from ava.store.reports.ended import Failed
+from ava.store.reports.ended import Failed, Progress
 from ava.store.webhooks import notice_windows, webhook_events
+
+_log = logging.getLogger(__name__)
 
 _JOBS_PER_TRANSACTION = 5_000
 _CALL_SECONDS = 3.0
@@ -43,24 +48,66 @@ _SECONDS_AFTER_MINUTE = 5.0
 _IDLE_FACTOR = 5
 
 
-def count_ended_jobs(
-    database: Database, *, max_groups: int = ERROR_GROUPS.value, batch: int = _JOBS_PER_TRANSACTION
-) -> int:
-    """Count ended jobs for charts, analytics, metrics and error groups.
+class EndedJobs:
+    """Counts ended jobs for charts, analytics, metrics and error groups.
 
-    `max_groups`: per tenant. `batch`: maximum jobs per transaction. One transaction writes the counts, the groups,
-    their events and the progress, so a crash neither repeats nor skips a job. Returns the number of new and reopened
-    groups.
+    One transaction writes the counts, the groups, their events and the progress, so a crash neither repeats nor skips a
+    job. A job that cannot be counted is counted without its group, or skipped, so that it stops no other.
     """
-    give_up_at, goal, opened = time.monotonic() + _CALL_SECONDS, None, 0
-    while True:
-        with database.transaction() as connection:
+
+    def __init__(
+        self, database: Database, *, max_groups: int = ERROR_GROUPS.value, max_jobs: int = _JOBS_PER_TRANSACTION
+    ) -> None:
+        """`max_groups`: per tenant. `max_jobs`: per transaction."""
+        self._database = database
+        self._max_groups = max_groups
+        self._batch = HalvedBatch("Ended jobs", max_jobs)
+        #: The progress before the last batch.
+        self._before: Progress | None = None
+
+    def run_once(self, _now: float) -> int:
+        """Count the jobs that have ended. Returns the number of new and reopened groups."""
+        give_up_at, goal, opened = time.monotonic() + _CALL_SECONDS, None, 0
+        while time.monotonic() < give_up_at:
+            done = self._batch.run(lambda: self._count(self._group), set_aside=self._set_aside, failed=None)
+            if done is None:
+                continue
+            after, last_no, count = done
+            opened += count
+            goal = last_no if goal is None else goal
+            if after.counted_to >= goal or after == self._before:
+                break
+        return opened
+
+    def _count(self, store: Callable[[Connection, Progress, Progress], int]) -> tuple[Progress, int, int]:
+        """Count a batch. Returns the progress after it, the last number of an ended job, and the result of `store`."""
+        with self._database.transaction() as connection:
             before, last_no, now = ended.lock(connection)
-            after = before.advanced(ended.see(connection), last_no=last_no, now=now, limit=batch)
-            opened += _group_errors(connection, ended.count(connection, before, after), max_groups)
-        goal = last_no if goal is None else goal
-        if after.counted_to >= goal or after == before or time.monotonic() > give_up_at:
-            return opened
+            self._before = before
+            after = before.advanced(ended.see(connection), last_no=last_no, now=now, limit=self._batch.size)
+            return after, last_no, store(connection, before, after)
+
+    def _group(self, connection: Connection, before: Progress, after: Progress) -> int:
+        return _group_errors(connection, ended.count(connection, before, after), self._max_groups)
+
+    def _set_aside(self, error: Exception) -> None:
+        failed = self._before
+
+        def count(connection: Connection, before: Progress, after: Progress) -> int:
+            return len(ended.count(connection, before, after).jobs) if before == failed else 0
+
+        def skip(connection: Connection, before: Progress, after: Progress) -> int:
+            if before == failed:
+                ended.skip(connection, after)
+            return 0
+
+        try:
+            after, _, _ = self._count(count)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            after, _, _ = self._count(skip)
+        _log.error("The ended job number %d has no error group", after.counted_to, exc_info=error)
 
 
 def _group_errors(connection: Connection, failed: Failed, max_groups: int) -> int:

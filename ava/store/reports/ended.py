@@ -179,6 +179,11 @@ def count(connection: Connection, before: Progress, after: Progress) -> Failed:
     return Failed(jobs=jobs, unlabelled=unlabelled)
 
 
+def skip(connection: Connection, after: Progress) -> None:
+    """Store a progress without counting the jobs up to it."""
+    connection.exec_driver_sql(_MOVE, parameters_of(Progress, after) | {"to": after.counted_to})
+
+
 _FIRST_DAY = Statement("""
 SELECT date_trunc('day', greatest(
         -- The days from here on were not reached by retention, …

@@ -14,7 +14,7 @@ from ava.dispatcher.duties.lost_messages import LostMessages
 from ava.dispatcher.duties.probed_work import run_bulk_batches
 from ava.dispatcher.duties.retention import OldJobs
 from ava.dispatcher.duties.schedules import fire_due_schedules
-from ava.dispatcher.duties.statistics import count_ended_jobs
+from ava.dispatcher.duties.statistics import EndedJobs
 from ava.dispatcher.duties.waiting_jobs import (
     MovedWorkers,
     ParkedJobs,
@@ -106,7 +106,7 @@ class Driver:
         self._duties: dict[str, Callable[[], int]] = {
             "due": lambda: move_due_jobs(database),
             "expired": lambda: cancel_expired_jobs(database),
-            "statistics": lambda: count_ended_jobs(database),
+            "statistics": lambda: EndedJobs(database).run_once(0),
             "operations": lambda: run_bulk_batches(batches),
             "schedules": lambda: fire_due_schedules(database, firings, now=self._now()),
             "wakes": lambda: wakes.run_once(self.clock.now),
