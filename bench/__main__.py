@@ -17,7 +17,6 @@ from bench.cost import cost
 from bench.delays import delays
 from bench.footprint import footprint
 from bench.memory import memory
-from bench.pulled import pulled
 from bench.run import Run, warm
 from bench.scale import scale
 from bench.slots import slots
@@ -148,7 +147,6 @@ MEASURES: dict[str, Callable[[Bench], None]] = {
     "fairness-rate": Bench.fairness_rate,
     "fairness-polls": Bench.fairness_polls,
     "slots": slots,
-    "pulled": pulled,
     "containments": containments,
     "memory": memory,
     "delays": delays,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bench import measures
-from bench.peers.drains import PEERS, Drain
-from bench.peers.environment import PeerMissing
+from bench.peers.drains import PEERS, available_drains
 from bench.run import Run, warm
 from bench.systems import System
 from bench.table import BASELINE, OURS
@@ -52,12 +51,7 @@ def drain_peers(run: Run) -> None:
     # Compare each with the first peer on RabbitMQ too: it is the yardstick, with the faster broker.
     yardstick = next(iter(PEERS))
     jobs = run.count(5000, least=1500)
-    drains: dict[str, Drain] = {}
-    for name, make in PEERS.items():
-        try:
-            drains[name] = make(run.servers)
-        except PeerMissing as why:
-            run.table.note(f"drain, Redis, beside {name}", f"{name} is not measured: {why}")
+    drains = available_drains(run, "drain, Redis")
     for _ in range(run.rounds):
         found = {name: drain(jobs) for name, drain in drains.items()}
         redis, rabbitmq = (measures.drain(run.full(broker), jobs=jobs) for broker in ("redis", "rabbitmq"))

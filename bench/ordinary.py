@@ -12,14 +12,14 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 from psycopg2.extras import execute_values
 
 from bench.cost import postgres_processes, seconds_of
 from bench.run import Run
-from bench.servers import Database, Servers, processes, until
+from bench.servers import Servers, processes, until
 from bench.systems import FullOurs
 from bench.table import BASELINE, OURS, Figures
 
@@ -31,22 +31,6 @@ _SECONDS = 4
 _MAX_JOBS = 4_000
 #: The share of the jobs that end before the measure begins.
 _BEFORE = 0.1
-
-
-class _Drained(Protocol):
-    """A system with queued jobs."""
-
-    #: The database; it also identifies PostgreSQL's processes.
-    database: Database
-
-    def fill(self, jobs: int, ms: float) -> None:
-        """Queue only jobs of `ms` milliseconds."""
-
-    def workers(self, children: int) -> Any:
-        """Run everything that executes jobs; the block gets the process ids."""
-
-    def finished(self, jobs: int) -> int:
-        """Return how many of the jobs have ended."""
 
 
 class _Ours:
@@ -106,6 +90,9 @@ class _Celery:
         app, name = self._module.queue, self._module.QUEUE
         with app.connection_for_write() as connection:
             yield app.amqp.queues[name](connection.default_channel)
+
+
+_Drained = _Ours | _Celery
 
 
 def ordinary(run: Run) -> None:

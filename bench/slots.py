@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from ava.domain.jobs.job import JobSpec
 from bench import measures
 from bench.footprint import pss
-from bench.peers.drains import PEERS
-from bench.peers.environment import PeerMissing
+from bench.peers.drains import available_drains
 from bench.run import Run
 from bench.servers import Servers, processes, until
 from bench.systems import Ours
@@ -74,12 +73,7 @@ def _wait(run: Run, ours: Slots, jobs: int) -> None:
 
 def _beside_peers(run: Run, ours: Slots, jobs: int) -> None:
     """Compare no-op jobs in slots with the peers on the same servers, alternating."""
-    drains = {}
-    for peer, make in PEERS.items():
-        try:
-            drains[peer] = make(run.servers)
-        except PeerMissing as missing:
-            run.table.note(f"slots, beside {peer}", f"{peer} is not measured: {missing}")
+    drains = available_drains(run, "slots")
     for _ in range(run.rounds):
         found = {peer: drain(jobs) for peer, drain in drains.items()}
         for ours.slots in _NODES:

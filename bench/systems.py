@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 from ava.broker.celery_app import make_app
 from ava.broker.control import Control
@@ -33,39 +33,6 @@ HEADERS = {
     "x-user-id": "usr_bench",
     "x-platform-role": "tenant-system-admin",
 }
-
-
-class System(Protocol):
-    """The interface of a measured system."""
-
-    name: str
-    #: The table or view that has a row for each log line.
-    lines: str
-    database: Database
-
-    def clear(self) -> None:
-        """Delete every job, in the database and in the broker."""
-
-    def api(self) -> Any:
-        """Run its API; yields the port."""
-
-    def workers(self, *, children: int = 2) -> Any:
-        """Run everything that executes jobs, with `children` processes; the block begins when they are ready."""
-
-    def request(self, handler: str) -> bytes:
-        """Return a request that triggers one job."""
-
-    def fill(self, jobs: int, *, handler: str = "noop") -> None:
-        """Queue jobs, while no worker runs."""
-
-    def finished(self) -> int:
-        """Return the number of completed jobs."""
-
-    def finishing_seconds(self) -> tuple[float, float]:
-        """Return the seconds from the end of the first job, and of half of the jobs, to the end of the last."""
-
-    def latencies(self) -> list[float]:
-        """Return when each `mark` job's handler began, in Unix seconds, in the order of the jobs."""
 
 
 def drained_seconds(database: Database, table: str, ended_at: str) -> tuple[float, float]:
@@ -239,6 +206,10 @@ class Ours:
     def latencies(self) -> list[float]:
         statement = "SELECT (output->>'began')::float8 FROM jobs WHERE worker_id = %s ORDER BY id"
         return [row[0] for row in self.database.rows(statement, f"{self.prefix}mark")]
+
+
+#: A measured system.
+System = Baseline | Ours
 
 
 class FullOurs(Ours):

@@ -84,8 +84,6 @@ PROMISES: dict[tuple[str, str], Promise] = {
     },
     ("start latency, priority 1 of 100,000", "p99 ms"): Promise(most=4.0),
     ("drain, one webhook subscribed", "jobs/s"): Promise(least=0.85),
-    ("webhooks beside 90 hostile endpoints", "median s"): Promise(most=2),
-    ("webhooks after 90 hostile endpoints", "median s"): Promise(most=2),
     ("2,000 jobs that wait 10 s in slots", "share of the best possible"): Promise(least=0.95, is_ratio=False),
     ("2,000 jobs that wait 10 s in slots", "an urgent job starts after ms"): Promise(most=1.5),
     ("no-ops in 10 + 10 slots, beside Oban, 10 slots", "jobs/s"): Promise(least=1),

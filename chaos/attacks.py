@@ -21,14 +21,16 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from chaos.costly_bodies import costly_bodies
+
 TENANT = "ten_hostile"
 _JOBS_PATH, _BULK_PATH = "/v1/ava/jobs", "/v1/ava/jobs/bulk"
 _SECONDS = 30
 #: Max seconds after their end for which attacks continue until a slow one gets its first response.
 _MAX_SECONDS_LATE = 60.0
 #: The bodies that stop an API which checks entry by entry: 1.9 million zeros, and 5 million empty arrays.
-ZEROS = b'{"jobs": [' + b"0," * 1_900_000 + b"0]}"
-ARRAYS = b'{"jobs": [' + b"[]," * 5_000_000 + b"[]]}"
+_ZEROS = b'{"jobs": [' + b"0," * 1_900_000 + b"0]}"
+_ARRAYS = b'{"jobs": [' + b"[]," * 5_000_000 + b"[]]}"
 #: A job with a large input that PostgreSQL compresses well.
 _LARGE = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "a" * 1_000_000}}).encode()
 _LATER = json.dumps(
@@ -36,7 +38,7 @@ _LATER = json.dumps(
 ).encode()
 _LONG = json.dumps({"worker_id": "wkr_brief", "input": {"seconds": 3600}, "priority": 1}).encode()
 _WORDY = json.dumps({"worker_id": "wkr_wordy", "input": {"lines": 20_000}}).encode()
-BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
+_BULK = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0, "text": "b" * 20_000}}] * 100}).encode()
 #: 20,000 references to an output of 0.9 MB: an input of 18 GB.
 EXPLOSION = json.dumps(
     {
@@ -49,13 +51,16 @@ EXPLOSION = json.dumps(
 #: More work than the processes finish before the next such request.
 _URGENT = json.dumps({"jobs": [{"worker_id": "wkr_brief", "input": {"seconds": 0.05}, "priority": 1}] * 200}).encode()
 _LEAKY = json.dumps({"worker_id": "wkr_leaky", "input": {"secrets": 64}}).encode()
+_SCHEDULE = json.dumps(
+    {"worker_id": "wkr_brief", "cron": "* * * * *", "timezone": "UTC", "input": {"seconds": 0}}
+).encode()
 #: 64 secrets of 8 KiB, each with characters that every quoting changes.
-SECRETS = json.dumps(
+_SECRETS = json.dumps(
     {"secrets": {f"S{number}": (f"{number:04d}/+&<'\" " * 1_000)[:8_192] for number in range(64)}}
 ).encode()
 #: An input whose values are each compared with every object of an `enum` and match the last one; their number is close
 #: to the max number of checks.
-CHOOSY = json.dumps({"worker_id": "wkr_choosy", "input": {"choices": [{"n": 199}] * 390}}).encode()
+_CHOOSY = json.dumps({"worker_id": "wkr_choosy", "input": {"choices": [{"n": 199}] * 390}}).encode()
 #: A response that is small in transit and 100 MB after unpacking.
 _PACKED = gzip.compress(bytes(100_000_000))
 
@@ -197,13 +202,6 @@ def _bad_receivers(attacker: Attacker, statuses: Counter[str]) -> None:
         server.shutdown()
 
 
-def _schedules(attacker: Attacker, statuses: Counter[str]) -> None:
-    fields = {"worker_id": "wkr_brief", "cron": "* * * * *", "timezone": "UTC", "input": {"seconds": 0}}
-    status, _ = attacker.send("POST", "/v1/ava/schedules", json.dumps(fields).encode())
-    statuses[str(status)] += 1
-    time.sleep(0.02 if status == 201 else 0.5)
-
-
 def _stalled_streams(attacker: Attacker, statuses: Counter[str]) -> None:
     """Open streams of a job with a long log, and of jobs that do not start."""
     status, body = attacker.send("POST", "/v1/ava/jobs", _WORDY)
@@ -252,20 +250,10 @@ def _pending_bodies(attacker: Attacker, statuses: Counter[str]) -> None:
     time.sleep(0.2)
 
 
-def _many_secrets(attacker: Attacker, statuses: Counter[str]) -> None:
-    """Run jobs of a worker with the max number and length of secrets, which log them in every quoting."""
-    status, _ = attacker.send("PATCH", "/v1/ava/workers/wkr_leaky", SECRETS)
-    statuses[str(status)] += 1
-    while not attacker.has_ended:
-        status, _ = attacker.send("POST", "/v1/ava/jobs", _LEAKY)
-        statuses[str(status)] += 1
-        time.sleep(0.2)
-
-
 ATTACKS: dict[str, Attack] = {
-    "bulk of zeros and of empty arrays": _sends(("POST", _BULK_PATH, ZEROS), ("POST", _BULK_PATH, ARRAYS)),
+    "bulk of zeros and of empty arrays": _sends(("POST", _BULK_PATH, _ZEROS), ("POST", _BULK_PATH, _ARRAYS)),
     "jobs of 1 MB": _sends(("POST", _JOBS_PATH, _LARGE)),
-    "bulks of 2 MB": _sends(("POST", _BULK_PATH, BULK), pause=0.2),
+    "bulks of 2 MB": _sends(("POST", _BULK_PATH, _BULK), pause=0.2),
     "graphs whose outputs explode": _sends(("POST", _BULK_PATH, EXPLOSION), pause=0.2),
     "lists of large records": _sends(
         *_gets("/v1/ava/jobs?per_page=100", "/v1/ava/jobs?per_page=100&fields=*"), role="tenant-user"
@@ -273,14 +261,18 @@ ATTACKS: dict[str, Attack] = {
     "jobs of an hour at priority 1": _sends(("POST", _JOBS_PATH, _LONG), pause=0.2),
     "endpoints that never answer": _many_endpoints,
     "endpoints that answer badly": _bad_receivers,
-    "schedules of every minute": _schedules,
+    "schedules of every minute": _sends(("POST", "/v1/ava/schedules", _SCHEDULE), pause=0.05),
     "streams that are not read": _stalled_streams,
     "waits that are not read": _long_waits,
     "headers without an end": _unfinished_headers,
     "idle connections": _idle_connections,
     "bodies that never come": _pending_bodies,
-    "secrets in every quoting": _many_secrets,
-    "inputs that an enum makes costly": _sends(("POST", _JOBS_PATH, CHOOSY)),
+    # Their worker has the max number and length of secrets, and logs them in every quoting.
+    "secrets in every quoting": _sends(
+        ("PATCH", "/v1/ava/workers/wkr_leaky", _SECRETS), ("POST", _JOBS_PATH, _LEAKY), pause=0.2
+    ),
+    "inputs that an enum makes costly": _sends(("POST", _JOBS_PATH, _CHOOSY)),
+    "bodies that cost an API process most": _sends(*costly_bodies()),
     "refused writes": _sends(("POST", _JOBS_PATH, b"{}"), role="tenant-user", pause=0.005),
     "expensive reads": _sends(
         # They scan much and find little.

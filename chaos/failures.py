@@ -1,13 +1,10 @@
-"""Twelve kinds of failures, with ids, numbers and addresses in their messages, and a handler that fails with them."""
+"""Twelve kinds of failures, with ids, numbers and addresses in their messages."""
 
 from __future__ import annotations
 
 import random
 import string
 import uuid
-from typing import Any
-
-from ava import worker
 
 MESSAGES = (
     "ValueError: no channel {slug} in account {number}",
@@ -49,10 +46,3 @@ def values(rng: random.Random) -> dict[str, str]:
         "moment": f"2025-{rng.randrange(1, 13):02}-{rng.randrange(1, 29):02}T10:00:{rng.randrange(60):02}Z",
         "list": str([rng.randrange(1000) for _ in range(rng.randint(1, 6))]),
     }
-
-
-@worker("chaos_failure", name="Chaos: fail")
-def failure(input: dict[str, Any]) -> None:
-    """Raise an error of a kind."""
-    kind, _, message = MESSAGES[input["kind"]].partition(": ")
-    raise type(kind, (Exception,), {})(message.format(**input["values"]))

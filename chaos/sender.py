@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import json
 import random
 import socket
@@ -10,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 from chaos.hostile import Known, Request, make
 from harness.busy import busy_factor
@@ -48,7 +50,7 @@ class Sender:
 
     def __post_init__(self) -> None:
         self._socket: socket.socket | None = None
-        self._unread = b""
+        self._file: BinaryIO
 
     def send(self, number: int) -> None:
         """Make a request, send it, and evaluate its response."""
@@ -56,8 +58,8 @@ class Sender:
         began = time.monotonic()
         try:
             response = self._exchange(request)
-        except (OSError, ValueError) as error:
-            self._close()
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self.close()
             self._report(number, request, f"no response: {error!r}")
             return
         seconds = time.monotonic() - began
@@ -98,26 +100,34 @@ class Sender:
     def _exchange(self, request: Request) -> RestResponse | None:
         """Send a request. Returns its response, None if the connection was closed without one."""
         if request.is_last:
-            self._close()
+            self.close()
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+            self._file = self._socket.makefile("rb")
         # A server may refuse a request before it has read it completely.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(request.raw)
             if request.is_last:
                 self._socket.shutdown(socket.SHUT_WR)
         response = self._read(request)
-        if response is None or request.is_last or request.is_stream or response.headers.get("connection") == "close":
-            self._close()
+        # Of a stream or a file, which are chunked, only the beginning was read.
+        if (
+            response is None
+            or request.is_last
+            or "transfer-encoding" in response.headers
+            or response.headers.get("connection") == "close"
+        ):
+            self.close()
         return response
 
     def _read(self, request: Request) -> RestResponse | None:
-        while b"\r\n\r\n" not in self._unread:
-            if not self._more():
-                return None
-        head, _, self._unread = self._unread.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        try:
+            first = self._file.readline()
+            headers = {name.lower(): value for name, value in http.client.parse_headers(self._file).items()}
+        except ConnectionResetError:
+            return None
+        if not first:
+            return None
         status = int(first.split()[1])
         if status == 100:
             return self._read(request)
@@ -127,37 +137,22 @@ class Sender:
         if request.method == "HEAD" or status in _BODILESS:
             return b""
         if headers.get("transfer-encoding") == "chunked":
-            # Only streams and files are chunked; reading their beginning is enough, and the connection is closed.
-            while b"\n\n" not in self._unread and b"\r\n0\r\n" not in self._unread and self._more():
-                pass
-            body, self._unread = self._unread, b""
-            self._close()
-            return body
+            # An event of a stream ends with an empty line.
+            with suppress(ConnectionResetError):
+                return b"".join(itertools.takewhile(lambda line: line not in (b"\n", b"0\r\n"), self._file))
+            return b""
         length = int(headers.get("content-length", "0"))
-        while len(self._unread) < length:
-            if not self._more():
-                raise ValueError(f"{len(self._unread)} of {length} bytes came")
-        body, self._unread = self._unread[:length], self._unread[length:]
+        body = self._file.read(length)
+        if len(body) < length:
+            raise ValueError(f"{len(body)} of {length} bytes came")
         return body
-
-    def _more(self) -> bool:
-        if self._socket is None:
-            return False
-        try:
-            data = self._socket.recv(262_144)
-        except ConnectionResetError:
-            data = b""
-        self._unread += data
-        return bool(data)
-
-    def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._socket, self._unread = None, b""
 
     def close(self) -> None:
         """Close the connection."""
-        self._close()
+        if self._socket is not None:
+            self._file.close()
+            self._socket.close()
+        self._socket = None
 
 
 def _violation(request: Request, response: RestResponse) -> str | None:

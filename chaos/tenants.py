@@ -1,9 +1,8 @@
 """An honest and a hostile tenant on `ava up`: `python -m chaos.tenants [--seconds 120]`.
 
 The hostile tenant runs all of `chaos.attacks` concurrently. Then the honest one runs on a new system without attacks,
-and then during a storm of priority 1. Last, hostile bodies are sent one by one (`chaos.loop_times`).
-Prints tables of the honest tenant's measurements and the API's event loop iterations, and exits with 1 if a condition
-fails.
+and then during a storm of priority 1. Prints tables of the honest tenant's measurements, and exits with 1 if a
+condition fails.
 
 The attacks run on this machine, but their own work is not the system's. So the measurement without attacks burns the
 same CPU time that they and the samples of the processes' memory took, at the same priority.
@@ -30,7 +29,6 @@ from typing import Any
 import psutil
 
 from ava.local.start import free_port
-from chaos import loop_times
 from chaos.attacks import ATTACKS, STORM
 from chaos.watched_processes import WatchedProcesses
 from harness.polling import wait_until
@@ -367,10 +365,7 @@ def main() -> int:
     options = parser.parse_args()
     outcome = run(options.seconds, attacks=options.attack)
     print(table(outcome))
-    if options.attack:
-        return int(bool(outcome.failed))
-    print()
-    return int(not loop_times.show(loop_times.measure()) or bool(outcome.failed))
+    return int(bool(outcome.failed))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Bound the time to validate an input against a JSON Schema, from the schema itself.
 
-It keeps the bound of 50 ms on a turn of the event loop (`python -m chaos.loop_times`) for inputs of 1 MiB: a limit on a
-schema's size and depth alone would have to refuse ordinary records of that size.
+It keeps a turn of the event loop below 50 ms for inputs of 1 MiB (`make hostile` sends them): a limit on a schema's
+size and depth alone would have to refuse ordinary records of that size.
 
 A validation keeps the interpreter lock, so its process serves no other request. The bound is the sum of two products:
 the cost per value, of all keywords that can apply to one value, times the number of values; and the cost per byte, of

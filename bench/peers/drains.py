@@ -13,6 +13,7 @@ import redis
 
 from bench.measures import rates
 from bench.peers import environment
+from bench.run import Run
 from bench.servers import ROOT, Servers, processes, until
 from bench.systems import drained_seconds
 from bench.table import Figures
@@ -80,3 +81,14 @@ def oban(servers: Servers) -> Drain:
 
 #: By the name in the table, in the order of measurement.
 PEERS: dict[str, Callable[[Servers], Drain]] = {"bare Celery on Redis": bare_celery, "Oban, 10 slots": oban}
+
+
+def available_drains(run: Run, measure: str) -> dict[str, Drain]:
+    """Return the drains of the peers that this machine can run; a note in the table explains a missing one."""
+    drains = {}
+    for name, make in PEERS.items():
+        try:
+            drains[name] = make(run.servers)
+        except environment.PeerMissing as why:
+            run.table.note(f"{measure}, beside {name}", f"{name} is not measured: {why}")
+    return drains
