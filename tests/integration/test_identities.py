@@ -145,7 +145,7 @@ def test_children_inherit_all_identities_and_a_retry_has_its_callers(api: Api) -
         api.execute("UPDATE jobs SET published_at = now() WHERE parent_id IS NOT NULL AND status = 'queued'")
     assert data(api.post(f"{JOBS}/{child['id']}/cancel"))["status"] == "cancelled"
     again = data(api.post(f"{JOBS}/{child['id']}/retry", headers=AS_OTHER), 201)
-    assert (again["origin"], _identities(api, again["id"])) == (OTHER, ["usr_other"])
+    assert (again["origin"], _identities(api, again["id"])) == (OTHER, ["usr_other", "usr_test"])
     key_id, writer = _key(api)
     labelled = writer | {"x-user-id": "usr_label"}
     operation = data(api.post(f"{JOBS}/retry", json={"filter": {"status": "cancelled"}}, headers=labelled), 202)
