@@ -263,7 +263,10 @@ def cancel_all(
             changed.append(_cancel(job, by, error=error, stays_queued=each in busy))
         else:
             assert parent is not None
-            changed.append(_cancel(job, parent, error=run_outcome.parent_cancelled(parent), stays_queued=each in busy))
+            # The duty of deadlines stops the roots; what is further below was stopped by its own parent's cancel.
+            is_overdue = parent in wanted and (error or "").startswith("Timeout: exceeded its deadline")
+            stopped = run_outcome.parent_cancelled(parent, is_overdue=is_overdue)
+            changed.append(_cancel(job, parent, error=stopped, stays_queued=each in busy))
     return [job for job in changed if job is not None]
 
 
