@@ -18,6 +18,8 @@ DECIDING = (
 NOT_DRIVEN: Mapping[str, str] = {
     "jobs.approvals.change": "decides an approval; tests/integration/test_approvals.py",
     "jobs.start_approvals.show_wait": "names a requested approval; tests/integration/test_start_approvals.py",
+    "jobs.wake_queue.set_aside_events": "follows an event that fails; tests/integration/test_dead_letters.py",
+    "dead_letters.retry": "an operator returns a dead letter; tests/integration/test_dead_letters.py",
     "jobs.wake_queue.put_back": "defers requests of approvals; tests/integration/test_start_approvals.py",
     "fleet.pull_workers.delete": "deletes a worker that has no unfinished job",
     "fleet.worker_settings.drop_active": "rare here; tests/integration/test_worker_settings.py has its effect",
