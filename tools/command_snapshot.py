@@ -133,7 +133,8 @@ def _help(operation: Operation, text: str) -> tuple[str, str]:
     """Return the sentence that explains an option, and the default value."""
     sentence, *defaults = re.split(r" *Default: ", " ".join(text.split()))
     sentence = re.split(r"(?<=\.) (?=[A-Z`])", sentence)[0].removesuffix(".").split("; null")[0]
-    names = operation.call.get("options", {})
+    # Positional fields are named as the usage line names them.
+    names = {name: name.upper() for name in operation.call.get("arguments", ())} | operation.call.get("options", {})
     fields = {each.name: (names.get(each.name) or _option(each)).split()[0] for each in operation.fields}
     sentence = re.sub(r"`(\w+)`", lambda name: fields.get(name[1], name[1]), sentence)
     sentence = re.sub(_OF_HTTP, "", sentence)

@@ -17,7 +17,7 @@ _OF_RESOURCE = {"get": "list", "post": "create"}
 
 @dataclass(frozen=True, kw_only=True)
 class PublicCall:
-    """What a route cannot tell; without it, the path and the method name the call: `schedules.create`."""
+    """How people call an operation. Path and HTTP method name a call by default: `schedules.create`."""
 
     #: The resource and the verb, as the Python client has them; TypeScript has both in camelCase.
     method: str = ""
@@ -27,11 +27,11 @@ class PublicCall:
     arguments: str = ""
     #: Names of options by their fields, if they differ: `{"scheduled_at": "--at"}`. "": no option.
     options: Mapping[str, str] = field(default_factory=dict)
-    #: What a command sends for required fields that are not given.
+    #: Values that a command sends for required fields without an option.
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    #: What it does, for the help of the command and the clients; by default the summary.
+    #: The help of the command and of the clients' methods; by default the summary.
     help: str = ""
-    #: What follows the command and its ids in the example of the help.
+    #: Arguments and options after the command and its ids in the example of the help.
     example: str = ""
     #: Columns of the table: fields or named cells. `TITLE=field` has another title, `field+` is for wide tables,
     #: `field?` is left out if it is always empty, `field!` may be below its row, `field*` is never cut.
@@ -45,7 +45,7 @@ class PublicCall:
 
 
 def describe_call(call: PublicCall, method: str, path: str, summary: str) -> dict[str, Any]:
-    """Return the whole description of a call, with what its route tells."""
+    """Return the description of a call, completed from its path, HTTP method and summary."""
     name = call.method or _method_name(method, path)
     command = " ".join(name.split(".")[-2:]) if call.command is None else call.command
     described = {

@@ -1,4 +1,4 @@
-"""The commands that call one operation of the API, built from `calls.json`: what `make records` knows of each."""
+"""The commands that call one operation of the API, built from `calls.json`, which `make records` writes."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _help(parameter: Mapping[str, Any]) -> str:
 
 
 def _secret(name: str, call: Mapping[str, Any], *, is_required: bool) -> Iterator[Decorator]:
-    """Yield the options of a secret, which is never an argument: all processes of a machine can read those."""
+    """Yield the options of a secret. It is never an argument, because all processes of a machine can read those."""
     default = "  [default: prompt]" if is_required else ""
     help_text = f"A file with the {name}, or - (stdin).{default}"
     yield click.option(f"--{name}-file", type=click.Path(allow_dash=True), help=help_text)
@@ -190,7 +190,7 @@ def given_fields(method: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nested(call: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields with those of objects, such as `dedupe__key`, in their object. Raises `UsageError`."""
+    """Return the fields, and move fields of objects, such as `dedupe__key`, into their object. Raises `UsageError`."""
     found: dict[str, Any] = {}
     for name, value in given.items():
         outer, _, inner = name.partition("__")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _Json(click.ParamType[Any]):
-    """A JSON value: its text, `@FILE`, or `-` for standard input."""
+    """A JSON value: the value itself, `@FILE`, or `-` for standard input."""
 
     name = "json"
 
@@ -28,7 +28,7 @@ class _Json(click.ParamType[Any]):
         self._is_object = is_object
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value. Fails for text that is not JSON, and for other values if an object is required."""
+        """Return the value. Fails for a string that is not JSON, and for other values if an object is required."""
         # Shell completion reads no file and no standard input.
         if not isinstance(value, str) or (ctx and ctx.resilient_parsing):
             return value
